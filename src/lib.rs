@@ -1,0 +1,29 @@
+//! Pagebox: a storage substrate for data systems. Memory-fast on the hot working set, disk-backed beyond it, crash-safe.
+//!
+//! One crate, five layers, each behind its own feature:
+//!
+//! | feature | module | what it is |
+//! |---|---|---|
+//! | `latch` | `latch` | `HybridLatch`: optimistic, shared and exclusive |
+//! | `swip` | `swip` | the verified reference word: page id and frame hint in 64 bits |
+//! | `pool` | `pool` | buffer pool, page store, space allocation |
+//! | `wal` | `wal` | write-ahead log with group commit |
+//! | `btree` (default) | `btree`, `Store` | the concurrent B+tree and the store in front of it |
+//! | `sim` | `sim` | a simulated disk for crash tests |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod error;
+pub mod types;
+
+pub use error::{Error, Result, Site};
+pub use types::{FrameId, Lsn, PageId, PageKind, SizeClass, TreeId};
+
+#[allow(dead_code)]
+mod sync;
+
+#[cfg(any(feature = "pool", feature = "wal", feature = "sim"))]
+pub mod io;
+
+#[cfg(feature = "pool")]
+pub mod page;
