@@ -215,7 +215,10 @@ impl<'a> PageWriter<'a> {
     /// Moves `n` bytes from `from` to `to`; the ranges may overlap. Panics outside of the page.
     #[inline]
     pub fn shift(&mut self, from: usize, to: usize, n: usize) {
-        assert!(from <= self.len && n <= self.len - from && to <= self.len && n <= self.len - to, "move outside of the page");
+        assert!(
+            from <= self.len && n <= self.len - from && to <= self.len && n <= self.len - to,
+            "move outside of the page"
+        );
         // SAFETY: both ranges were just checked; the caller of `new` holds the latch (L3).
         unsafe { core::ptr::copy(self.ptr.add(from), self.ptr.add(to), n) };
     }
