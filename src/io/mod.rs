@@ -3,6 +3,21 @@
 //! The trait promises no more than `docs/fault-model.md` assumes: a write that was not synced may survive in any subset
 //! of its sectors and in any order; length and content persist independently; a directory entry needs a sync of its
 //! directory; a sync that returned `Ok` is durable.
+//!
+//! [`FileDisk`] does that with system calls; `sim::SimDisk` (feature `sim`) does it in memory and can show every state
+//! that a crash may leave.
+
+#[cfg(any(feature = "pool", feature = "wal"))]
+mod file;
+#[cfg(any(feature = "pool", feature = "wal"))]
+mod lock;
+#[cfg(any(feature = "pool", feature = "wal"))]
+mod os;
+#[cfg(all(test, any(feature = "pool", feature = "wal")))]
+mod tests;
+
+#[cfg(any(feature = "pool", feature = "wal"))]
+pub use file::FileDisk;
 
 use std::fmt;
 use std::io;

@@ -1,0 +1,76 @@
+//! The three system calls that std does not offer, each behind a safe function.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Makes later calls on `file` wait as usual: it was opened so that opening would not.
+pub(super) fn clear_nonblock(file: &File) -> io::Result<()> {
+    // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; F_GETFL takes no pointer.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: F1: as above; F_SETFL takes an integer.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reserves blocks for `len` bytes at `offset` and extends the file; `false` if the file system cannot.
+#[cfg(target_os = "linux")]
+pub(super) fn fallocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    let (Ok(offset), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    loop {
+        // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; no memory is passed.
+        if unsafe { libc::fallocate64(file.as_raw_fd(), 0, offset, len) } == 0 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(false),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn fallocate(_file: &File, _offset: u64, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Writes some of `buf`, not empty, and makes that much durable; returns how much, or `None` if there is no such call.
+#[cfg(target_os = "linux")]
+pub(super) fn write_dsync(file: &File, buf: &[u8], offset: u64) -> io::Result<Option<usize>> {
+    let Ok(offset) = libc::off64_t::try_from(offset) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let vector = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+    loop {
+        // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; `vector` is one element that names
+        // `buf`, which is borrowed for the call and only read by it.
+        let n = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_DSYNC) };
+        match usize::try_from(n) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => return Ok(Some(n)),
+            Err(_) => {}
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(None),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_dsync(_file: &File, _buf: &[u8], _offset: u64) -> io::Result<Option<usize>> {
+    Ok(None)
+}
