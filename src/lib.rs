@@ -27,3 +27,12 @@ pub mod io;
 
 #[cfg(feature = "pool")]
 pub mod page;
+
+#[cfg(feature = "btree")]
+pub mod store;
+
+#[cfg(feature = "btree")]
+pub use store::{
+    Batch, CasConflict, CheckReport, Durability, KeyRange, Progress, Range, Stats, Store, StoreOptions, SyncMethod,
+    SyncPoint, Tree,
+};

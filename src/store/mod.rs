@@ -1,0 +1,24 @@
+//! The front door: a directory that holds named ordered trees of byte keys and values.
+
+#![forbid(unsafe_code)]
+#![allow(dead_code)]
+
+mod batch;
+mod key_range;
+mod open;
+mod options;
+mod range;
+mod report;
+mod store_api;
+mod sync_point;
+mod tree;
+mod tree_write;
+
+pub use batch::Batch;
+pub use key_range::KeyRange;
+pub use options::{Durability, Progress, StoreOptions, SyncMethod};
+pub use range::Range;
+pub use report::{CheckReport, Stats};
+pub use store_api::Store;
+pub use sync_point::SyncPoint;
+pub use tree::{CasConflict, Tree};
