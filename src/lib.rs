@@ -36,3 +36,5 @@ pub use store::{
     Batch, CasConflict, CheckReport, Durability, KeyRange, Progress, Range, Stats, Store, StoreOptions, SyncMethod,
     SyncPoint, Tree,
 };
+#[cfg(feature = "pool")]
+pub mod pool;

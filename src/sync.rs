@@ -10,7 +10,7 @@ pub(crate) use std::sync::atomic::{
 };
 
 #[cfg(any(feature = "latch", feature = "wal"))]
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 /// For what is locked outside of any checked protocol: process-wide tables, and the simulated disk, which builds without
 /// parking_lot.

@@ -1,0 +1,254 @@
+//! Claiming a frame: free, never used, or evicted by second chance; and the provider that keeps free frames ahead.
+//!
+//! The clock hand passes over all frames of a class. A frame it finds warm loses one round of warmth; a cold clean one is
+//! evicted; cold dirty ones are collected, written as one batch, and evicted then. Touching a frame warms it only if it
+//! was cold, so the hot set costs no shared writes.
+
+use super::BufferPool;
+use super::frame::{DIRTY, Frames, WARM_INNER, WRITING};
+use crate::error::{Error, Result};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::types::{FrameId, PageId, SizeClass};
+use std::time::{Duration, Instant};
+
+/// Rounds without any victim before a deterministic run gives up; others go by the clock.
+const DETERMINISTIC_ROUNDS: u32 = 64;
+
+/// How the pool tells its provider that free frames run low.
+#[derive(Default)]
+pub(crate) struct Demand {
+    low: Mutex<bool>,
+    wake: Condvar,
+    served: AtomicBool,
+}
+
+/// What one pass of the hand found.
+struct Sweep {
+    victim: Option<FrameId>,
+    dirty: Vec<FrameId>,
+}
+
+impl BufferPool {
+    /// A frame that holds no page, for the caller alone. May evict, write and wait: called with no latch held.
+    pub(super) fn acquire_frame(&self, class: SizeClass) -> Result<FrameId> {
+        self.check_poison()?;
+        match self.free_frame(class) {
+            Some(frame) => Ok(frame),
+            None => self.evict_for(class),
+        }
+    }
+
+    /// Gives back a frame that was acquired and not used.
+    pub(super) fn release_frame(&self, class: SizeClass, frame: FrameId) {
+        self.frames[class.get() as usize].give_back(frame);
+    }
+
+    fn free_frame(&self, class: SizeClass) -> Option<FrameId> {
+        let frames = self.frames.get(class.get() as usize)?;
+        if let Some(frame) = frames.take_resident() {
+            return Some(frame);
+        }
+        if !self.commit_bytes(frames.bytes as u64) {
+            self.demand_frames();
+            return None;
+        }
+        let frame = frames.take_uncommitted();
+        if frame.is_none() {
+            self.uncommit_bytes(frames.bytes as u64);
+        }
+        frame
+    }
+
+    /// Accounts for memory about to be touched; false if the budget has no room.
+    fn commit_bytes(&self, bytes: u64) -> bool {
+        // Relaxed: only the sum matters, and the compare-exchange keeps it within the budget.
+        self.resident
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (used + bytes <= self.capacity).then_some(used + bytes)
+            })
+            .is_ok()
+    }
+
+    fn uncommit_bytes(&self, bytes: u64) {
+        // Relaxed: see `commit_bytes`.
+        self.resident.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn evict_for(&self, class: SizeClass) -> Result<FrameId> {
+        let started = Instant::now();
+        let mut rounds = 0u32;
+        loop {
+            self.check_poison()?;
+            if let Some(frame) = self.evict_round(class)? {
+                return Ok(frame);
+            }
+            if let Some(frame) = self.free_frame(class) {
+                return Ok(frame);
+            }
+            rounds += 1;
+            let waited = started.elapsed();
+            let over = if self.options.deterministic { rounds > DETERMINISTIC_ROUNDS } else { waited > self.options.wait };
+            if over {
+                return Err(Error::PoolExhausted { waited });
+            }
+            if !self.options.deterministic {
+                std::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
+            }
+        }
+    }
+
+    /// One attempt: a clean victim, or a batch of dirty ones written and evicted, or memory taken from other classes.
+    fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
+        let frames = &self.frames[class.get() as usize];
+        let sweep = self.sweep(frames);
+        if sweep.victim.is_some() {
+            return Ok(sweep.victim);
+        }
+        if !sweep.dirty.is_empty() {
+            self.write_frames(class, &sweep.dirty, false)?;
+            let mut first = None;
+            for frame in sweep.dirty {
+                if self.try_evict(frames, frame) {
+                    match first {
+                        None => first = Some(frame),
+                        Some(_) => frames.give_back(frame),
+                    }
+                }
+            }
+            if first.is_some() {
+                return Ok(first);
+            }
+        }
+        self.shrink_others(class)?;
+        Ok(None)
+    }
+
+    /// Moves the hand until a clean cold frame is evicted, or enough dirty ones are found, or everything was seen.
+    fn sweep(&self, frames: &Frames) -> Sweep {
+        let used = frames.used();
+        let enough = (used / 4).clamp(1, 256);
+        let mut sweep = Sweep { victim: None, dirty: Vec::new() };
+        for _ in 0..used * (usize::from(WARM_INNER) + 2) {
+            // Relaxed: the hand is advice; two threads at one frame are settled by its latch.
+            let at = frames.hand.fetch_add(1, Ordering::Relaxed) as usize % used;
+            let frame = FrameId::new(at as u32);
+            let Some(header) = frames.header(frame) else { continue };
+            if header.page().is_none() || header.has(WRITING) || header.cool() > 0 {
+                continue;
+            }
+            if header.has(DIRTY) {
+                if !sweep.dirty.contains(&frame) {
+                    sweep.dirty.push(frame);
+                    if sweep.dirty.len() >= enough {
+                        return sweep;
+                    }
+                }
+            } else if self.try_evict(frames, frame) {
+                sweep.victim = Some(frame);
+                return sweep;
+            }
+        }
+        sweep
+    }
+
+    /// Takes a clean page out of its frame; the frame is the caller's if so.
+    fn try_evict(&self, frames: &Frames, frame: FrameId) -> bool {
+        let Some(header) = frames.header(frame) else { return false };
+        let Some(guard) = header.latch.try_exclusive() else { return false };
+        let id = header.page();
+        // Under the exclusive latch nobody sets these (P4, P6).
+        if id.is_none() || header.has(DIRTY) || header.has(WRITING) {
+            return false;
+        }
+        self.table.remove(id, frame);
+        header.set_page(PageId::NONE);
+        drop(guard);
+        // Relaxed: a statistic.
+        self.counters.evictions.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Gives committed memory of other classes back to the system, so that this class can commit some.
+    fn shrink_others(&self, class: SizeClass) -> Result<()> {
+        let wanted = self.frames[class.get() as usize].bytes as u64;
+        let mut freed = 0;
+        for other in self.frames.iter().filter(|other| other.class != class) {
+            while freed < wanted {
+                let frame = match other.take_resident() {
+                    Some(frame) => frame,
+                    None if other.used() == 0 => break,
+                    None => {
+                        let sweep = self.sweep(other);
+                        if !sweep.dirty.is_empty() {
+                            self.write_frames(other.class, &sweep.dirty, false)?;
+                        }
+                        match sweep.victim {
+                            Some(frame) => frame,
+                            None if sweep.dirty.is_empty() => break,
+                            None => match sweep.dirty.iter().find(|&&frame| self.try_evict(other, frame)) {
+                                Some(&frame) => frame,
+                                None => break,
+                            },
+                        }
+                    }
+                };
+                other.discard(frame);
+                self.uncommit_bytes(other.bytes as u64);
+                freed += other.bytes as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BufferPool {
+    /// One step of the page provider: evicts, and writes if it must, until a sixty-fourth of the class 0 frames (at least
+    /// four) are free, or nothing more can be freed. Returns how many it freed.
+    ///
+    /// # Errors
+    /// What writing pages can give: `Io`, `NoSpace`, `Poisoned`.
+    pub fn provide(&self) -> Result<usize> {
+        let frames = &self.frames[0];
+        let target = (frames.count() / 64).max(4);
+        let mut freed = 0;
+        while self.free_frames() < target {
+            let Some(frame) = self.evict_round(SizeClass::ZERO)? else { break };
+            frames.give_back(frame);
+            freed += 1;
+        }
+        Ok(freed)
+    }
+
+    /// Class 0 frames that can be had without evicting.
+    fn free_frames(&self) -> usize {
+        // Relaxed: a snapshot that steers, nothing more.
+        let uncommitted = self.capacity.saturating_sub(self.resident.load(Ordering::Relaxed)) as usize / self.page_size;
+        self.frames[0].free_resident() + uncommitted
+    }
+
+    /// Waits until free frames run low or `timeout` has passed: what a provider thread does between its steps.
+    pub fn wait_for_demand(&self, timeout: Duration) {
+        // Relaxed: whether to notify at all is advice; the timeout covers a lost one.
+        self.demand.served.store(true, Ordering::Relaxed);
+        let mut low = self.demand.low.lock();
+        if !*low {
+            self.demand.wake.wait_for(&mut low, timeout);
+        }
+        *low = false;
+    }
+
+    fn demand_frames(&self) {
+        // Relaxed: see `wait_for_demand`.
+        if self.demand.served.load(Ordering::Relaxed) {
+            self.wake_provider();
+        }
+    }
+
+    /// Wakes the thread in [`BufferPool::wait_for_demand`], so that it can see that it is to end.
+    #[cold]
+    pub fn wake_provider(&self) {
+        *self.demand.low.lock() = true;
+        self.demand.wake.notify_one();
+    }
+}

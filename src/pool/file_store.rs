@@ -1,0 +1,122 @@
+//! Pages in a file.
+
+use super::double_write::{self, DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
+use super::page_store::{PageImage, PageStore};
+use crate::error::{Error, Result, Site};
+use crate::io::DiskFile;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::types::PageId;
+use std::path::PathBuf;
+
+/// The page file of a store: superblocks (not its business), the double-write area, pages.
+#[derive(Debug)]
+pub struct FilePageStore {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    page_size: usize,
+    store_id: u64,
+    /// The number of the last batch begun; held while a batch is under way, so that the area has one user (P7).
+    begun: Mutex<u64>,
+    /// The number of the last batch whose pages are all synced in place.
+    completed: AtomicU64,
+}
+
+impl FilePageStore {
+    /// Over an open page file. `retired` is the batch number in the superblock; torn pages of a later batch are restored
+    /// first, unless `read_only`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(
+        file: Arc<dyn DiskFile>,
+        path: PathBuf,
+        page_size: usize,
+        store_id: u64,
+        retired: u64,
+        read_only: bool,
+    ) -> Result<FilePageStore> {
+        if !read_only {
+            double_write::restore(&*file, page_size, store_id, retired)?;
+        }
+        let last = double_write::last_number(&*file, store_id)?.max(retired);
+        Ok(FilePageStore { file, path, page_size, store_id, begun: Mutex::new(last), completed: AtomicU64::new(last) })
+    }
+
+    /// The first page id behind superblocks and double-write area.
+    #[must_use]
+    pub fn first_page_of(page_size: usize) -> PageId {
+        PageId::new((DOUBLE_WRITE_START + DOUBLE_WRITE_BYTES).div_ceil(page_size as u64))
+    }
+
+    /// The number of the last batch that is wholly in place: what a superblock may call retired.
+    #[must_use]
+    pub fn completed_batch(&self) -> u64 {
+        // Acquire: pairs with the Release in `write_batch`, so that the batch's sync lies before.
+        self.completed.load(Ordering::Acquire)
+    }
+
+    fn offset(&self, id: PageId) -> u64 {
+        id.get().saturating_mul(self.page_size as u64)
+    }
+
+    fn fail(&self, op: &'static str, error: std::io::Error) -> Error {
+        Error::io(op, Some(&self.path), error)
+    }
+
+    /// As `fail`, but never `NoSpace`: pages were touched, so the caller must not try again.
+    fn fail_for_good(&self, op: &'static str, error: std::io::Error) -> Error {
+        Error::Io { op, path: Some(self.path.clone()), source: std::sync::Arc::new(error) }
+    }
+}
+
+impl PageStore for FilePageStore {
+    fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    fn first_page(&self) -> PageId {
+        Self::first_page_of(self.page_size)
+    }
+
+    fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
+        let n = self.file.read_at(out, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
+        if n < out.len() {
+            return Err(Error::corrupted(Site::Page(id), "lies beyond the end of the page file"));
+        }
+        Ok(())
+    }
+
+    fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        let mut begun = self.begun.lock();
+        let number = *begun + 1;
+        double_write::encode(buffer, self.store_id, number, images);
+        // Nothing in place is touched before this sync: an error up to here leaves every page whole.
+        self.file.write_at(buffer, DOUBLE_WRITE_START).map_err(|e| self.fail("write the double-write area", e))?;
+        *begun = number;
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))?;
+        for image in images {
+            self.file
+                .write_at(&buffer[image.offset..image.offset + image.len], self.offset(image.id))
+                .map_err(|e| self.fail_for_good("write a page", e))?;
+        }
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))?;
+        // Release: pairs with the Acquire in `completed_batch`.
+        self.completed.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    fn grow(&self, from: PageId, end: PageId) -> Result<()> {
+        let start = self.offset(from);
+        self.file
+            .allocate(start, self.offset(end).saturating_sub(start))
+            .map_err(|e| self.fail("extend the page file", e))
+    }
+
+    fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync the page file", e))
+    }
+}

@@ -1,0 +1,166 @@
+//! From a reference to its page: the hot path, and the latched forms by page id.
+
+use super::BufferPool;
+use super::frame::FrameHeader;
+use super::view::{Interrupt, PageMut, PageRef, PageView};
+use crate::error::Result;
+use crate::swip::{AtomicSwip, Swip};
+use crate::types::{FrameId, PageId, SizeClass};
+
+impl BufferPool {
+    /// The page that `swip` refers to: for references outside of pages, such as that of a root. Loads it if need be; waits
+    /// for a writer; holds nothing on return. Repairs the hint.
+    ///
+    /// # Errors
+    /// What loading the page can give: `Io`, `Corrupted`, `PoolExhausted`, `Poisoned`.
+    #[inline]
+    pub fn view(&self, swip: &AtomicSwip) -> Result<PageView<'_>> {
+        let word = swip.load();
+        if let Some(view) = self.hinted(word) {
+            return Ok(view);
+        }
+        self.view_slow(swip, word)
+    }
+
+    /// The child of `parent` whose swip lies at byte `at`. The child's version is read, then its page id, then the parent
+    /// is validated: so the view is of the page the parent referred to at a moment when both were as read.
+    ///
+    /// On a miss the page is loaded with nothing held, and the parent's hint repaired under its shared latch if it is
+    /// still as it was.
+    ///
+    /// # Errors
+    /// [`Interrupt::Restart`] if the parent changed; [`Interrupt::Failed`] with what loading can give.
+    #[inline]
+    pub fn try_child<'p>(&'p self, parent: &PageView<'p>, at: usize) -> Result<PageView<'p>, Interrupt> {
+        let Ok(bits) = parent.reader().u64(at) else {
+            parent.validate()?;
+            return Err(Interrupt::Failed(self.bad_swip(parent.id, at)));
+        };
+        let word = Swip::from_bits(bits);
+        if let Some(view) = self.hinted(word) {
+            parent.validate()?;
+            return Ok(view);
+        }
+        self.child_slow(parent, at, word)
+    }
+
+    /// The frame that the hint names, if it holds the page (S2). Waits for a writer of that very page.
+    #[inline(always)]
+    fn hinted(&self, word: Swip) -> Option<PageView<'_>> {
+        let frames = self.frames.get(word.class().get() as usize)?;
+        let header = frames.header(word.frame())?;
+        let id = word.page();
+        if header.page() != id || id.is_none() {
+            return None;
+        }
+        self.look(header, frames.data(word.frame()), id, word.class())
+    }
+
+    /// A view of `header` if it holds `id` once its version was read: the order makes the id part of what is validated (P1).
+    #[inline(always)]
+    fn look<'p>(
+        &'p self,
+        header: &'p FrameHeader,
+        data: *const u8,
+        id: PageId,
+        class: SizeClass,
+    ) -> Option<PageView<'p>> {
+        let guard = header.latch.optimistic();
+        if header.page() != id {
+            return None;
+        }
+        header.touch();
+        Some(PageView { pool: self, header, data, id, class, guard })
+    }
+
+    #[cold]
+    fn bad_swip(&self, page: PageId, at: usize) -> crate::error::Error {
+        crate::error::Error::corrupted(
+            crate::error::Site::Page(page),
+            format!("the reference at byte {at} lies outside of the page"),
+        )
+    }
+
+    #[cold]
+    fn view_slow(&self, swip: &AtomicSwip, word: Swip) -> Result<PageView<'_>> {
+        loop {
+            let (frame, view) = self.find_or_load(word.page(), word.class(), None)?;
+            swip.repair(swip.load(), frame);
+            if let Some(view) = view {
+                return Ok(view);
+            }
+        }
+    }
+
+    #[cold]
+    fn child_slow<'p>(&'p self, parent: &PageView<'p>, at: usize, word: Swip) -> Result<PageView<'p>, Interrupt> {
+        // The word may be torn or stale: nothing is loaded because of it before it is known to be true (L4).
+        parent.validate()?;
+        if word.page().is_none() || at % 8 != 0 || word.class().get() as usize >= self.frames.len() {
+            return Err(Interrupt::Failed(self.bad_swip(parent.id, at)));
+        }
+        let (frame, view) = self.find_or_load(word.page(), word.class(), None)?;
+        // The repair needs the shared latch: without it the word could meanwhile be other bytes of the page (L3).
+        if let Ok(latched) = parent.try_shared()
+            && let Some(swip) = latched.swip(at)
+        {
+            swip.repair(word, frame);
+        }
+        parent.validate()?;
+        view.ok_or(Interrupt::Restart)
+    }
+
+    /// The page `id` under its shared latch; loads it if need be, waits for a writer.
+    ///
+    /// # Errors
+    /// What loading the page can give: `Io`, `Corrupted`, `PoolExhausted`, `Poisoned`.
+    pub fn shared(&self, id: PageId, class: SizeClass) -> Result<PageRef<'_>> {
+        loop {
+            let (header, data) = self.place(id, class)?;
+            let guard = header.latch.shared();
+            if header.page() == id {
+                header.touch();
+                return Ok(PageRef { pool: self, header, data, id, class, guard });
+            }
+        }
+    }
+
+    /// The page `id` under its exclusive latch; loads it if need be, waits for readers and writers.
+    ///
+    /// # Errors
+    /// What loading the page can give: `Io`, `Corrupted`, `PoolExhausted`, `Poisoned`.
+    pub fn exclusive(&self, id: PageId, class: SizeClass) -> Result<PageMut<'_>> {
+        loop {
+            let (header, data) = self.place(id, class)?;
+            let guard = header.latch.exclusive();
+            if header.page() == id {
+                header.touch();
+                return Ok(PageMut::new(self, header, data, id, class, guard));
+            }
+        }
+    }
+
+    /// Whether `id` is in memory at this moment.
+    #[must_use]
+    pub fn is_resident(&self, id: PageId) -> bool {
+        self.table.get(id).is_some()
+    }
+
+    fn place(&self, id: PageId, class: SizeClass) -> Result<(&FrameHeader, *mut u8)> {
+        let (frame, _) = self.find_or_load(id, class, None)?;
+        self.frame_parts(class, frame)
+    }
+
+    /// Header and memory of a frame that the page table named.
+    pub(super) fn frame_parts(&self, class: SizeClass, frame: FrameId) -> Result<(&FrameHeader, *mut u8)> {
+        let frames = &self.frames[class.get() as usize];
+        let header = frames.header(frame).unwrap_or_else(|| unreachable!("P2: the page table names frames that exist"));
+        Ok((header, frames.data(frame)))
+    }
+
+    /// A view of the page in `frame`, if it still holds `id`.
+    pub(super) fn view_of(&self, id: PageId, class: SizeClass, frame: FrameId) -> Option<PageView<'_>> {
+        let frames = &self.frames[class.get() as usize];
+        self.look(frames.header(frame)?, frames.data(frame), id, class)
+    }
+}

@@ -1,0 +1,204 @@
+//! Write-back: how a dirty page becomes a clean one without ever being half on disk.
+//!
+//! | step | who may change the page | what holds |
+//! |---|---|---|
+//! | copy under the shared latch, `WRITING` set | nobody | at most one write per frame in flight (P4) |
+//! | checksum of the copy | anybody | |
+//! | log durable to the greatest LSN copied | anybody | the WAL rule (P5) |
+//! | copies to the double-write area, sync; the same copies in place, sync | anybody | a torn page has an intact copy (P7) |
+//! | under the shared latch, by try: same version as when copied? then clean | nobody | P6 |
+//!
+//! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
+//! starts there or later.
+
+use super::BufferPool;
+use super::double_write::HEADER_BYTES;
+use super::frame::{DIRTY, WRITING};
+use super::page_store::PageImage;
+use super::view::PageRef;
+use crate::error::{Error, Result};
+use crate::page::header;
+use crate::sync::Ordering;
+use crate::types::{FrameId, Lsn, SizeClass};
+
+/// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
+pub(crate) struct FlushBuffer {
+    bytes: Vec<u8>,
+    images: Vec<PageImage>,
+    copies: Vec<Copy>,
+    used: usize,
+}
+
+/// One frame whose copy is in the buffer.
+struct Copy {
+    class: SizeClass,
+    frame: FrameId,
+    version: u64,
+    lsn: Lsn,
+}
+
+impl FlushBuffer {
+    pub(super) fn new(bytes: usize) -> FlushBuffer {
+        FlushBuffer { bytes: vec![0; bytes], images: Vec::new(), copies: Vec::new(), used: HEADER_BYTES }
+    }
+
+    fn reset(&mut self) {
+        self.images.clear();
+        self.copies.clear();
+        self.used = HEADER_BYTES;
+    }
+}
+
+impl BufferPool {
+    /// Writes those of `frames` that are dirty. With `wait`, waits for their latches; otherwise skips what is latched.
+    /// Returns how many images were written. Called with no latch held.
+    pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId], wait: bool) -> Result<usize> {
+        let mut buffer = self.flusher.lock();
+        self.check_poison()?;
+        buffer.reset();
+        let mut written = 0;
+        for &frame in frames {
+            if buffer.used + self.page_bytes(class) > buffer.bytes.len() {
+                written += self.write_out(&mut buffer)?;
+            }
+            self.copy_frame(&mut buffer, class, frame, wait);
+        }
+        Ok(written + self.write_out(&mut buffer)?)
+    }
+
+    /// Writes every page that was dirtied before `before`: the page half of a checkpoint. Writers go on meanwhile.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`, `Poisoned`, and what the log gives.
+    pub fn flush_before(&self, before: Lsn) -> Result<usize> {
+        let mut written = 0;
+        for frames in &self.frames {
+            let dirty: Vec<FrameId> = (0..frames.used() as u32)
+                .map(FrameId::new)
+                .filter(|&frame| {
+                    frames.header(frame).and_then(|header| header.recovery_lsn()).is_some_and(|lsn| lsn < before)
+                })
+                .collect();
+            if !dirty.is_empty() {
+                written += self.write_frames(frames.class, &dirty, true)?;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes every dirty page.
+    ///
+    /// # Errors
+    /// As [`BufferPool::flush_before`].
+    pub fn flush_all(&self) -> Result<usize> {
+        self.flush_before(Lsn::MAX)
+    }
+
+    /// The least recovery LSN of all dirty pages, those on their way to disk included; [`Lsn::MAX`] if all are clean.
+    /// For a checkpoint: read the append position T first, then this; redo may start at the lesser of both (C2).
+    #[must_use]
+    pub fn min_recovery_lsn(&self) -> Lsn {
+        let mut least = Lsn::MAX;
+        for frames in &self.frames {
+            for frame in 0..frames.used() as u32 {
+                if let Some(lsn) = frames.header(FrameId::new(frame)).and_then(|header| header.recovery_lsn()) {
+                    least = least.min(lsn);
+                }
+            }
+        }
+        least
+    }
+
+    /// Waits until the write that is in flight, if any, is over.
+    pub(super) fn await_flush(&self) {
+        drop(self.flusher.lock());
+    }
+
+    /// Copies one frame into the buffer if it is dirty, and marks it as being written (P4).
+    fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, wait: bool) {
+        let frames = &self.frames[class.get() as usize];
+        let Some(header) = frames.header(frame) else { return };
+        let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
+        let Some(guard) = guard else { return };
+        let id = header.page();
+        if id.is_none() || !header.has(DIRTY) || header.has(WRITING) {
+            return;
+        }
+        header.set(WRITING);
+        let page = PageRef { pool: self, header, data: frames.data(frame), id, class, guard };
+        let offset = buffer.used;
+        let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]);
+        buffer.copies.push(Copy { class, frame, version: page.version(), lsn });
+        buffer.images.push(PageImage { id, class, offset, len: frames.bytes });
+        buffer.used += frames.bytes;
+    }
+
+    /// Everything after the copies were made, for all of them together.
+    fn write_out(&self, buffer: &mut FlushBuffer) -> Result<usize> {
+        if buffer.images.is_empty() {
+            return Ok(0);
+        }
+        for image in &buffer.images {
+            let copy = &mut buffer.bytes[image.offset..image.offset + image.len];
+            let sum = header::checksum(copy);
+            copy[header::CHECKSUM..header::CHECKSUM + 4].copy_from_slice(&sum.to_le_bytes());
+        }
+        let newest = buffer.copies.iter().map(|copy| copy.lsn).max().unwrap_or(Lsn::NONE);
+        let result = self.log.make_durable(newest).and_then(|()| {
+            let used = buffer.used;
+            self.store.write_batch(&mut buffer.bytes[..used], &buffer.images)
+        });
+        match &result {
+            Ok(()) | Err(Error::NoSpace { .. }) => {}
+            Err(error) => self.poison(&format!("writing pages failed: {error}")),
+        }
+        for copy in &buffer.copies {
+            self.settle(copy, result.is_ok());
+        }
+        let written = buffer.images.len();
+        buffer.reset();
+        result?;
+        // Relaxed: statistics.
+        self.counters.pages_written.fetch_add(written as u64, Ordering::Relaxed);
+        self.counters.write_batches.fetch_add(1, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    /// The end of a frame's write: clean if it is what was written (P6).
+    fn settle(&self, copy: &Copy, written: bool) {
+        let Some(header) = self.frames[copy.class.get() as usize].header(copy.frame) else { return };
+        if written {
+            match header.latch.try_shared() {
+                Some(guard) if guard.version() == copy.version => header.clear(DIRTY),
+                // Latched or changed since: every change after the copy was logged at the copy's LSN or later. Whoever
+                // holds the latch finds DIRTY set and leaves the recovery LSN alone.
+                _ if copy.lsn != Lsn::NONE => header.set_recovery_lsn(copy.lsn),
+                _ => {}
+            }
+        }
+        header.clear(WRITING);
+    }
+}
+
+/// Copies a page as it goes to disk: swip hints masked, checksum still to come. Returns its LSN.
+fn copy_page(page: &PageRef<'_>, out: &mut [u8]) -> Lsn {
+    let reader = page.reader();
+    let whole = "a latched page is whole";
+    let found = header::PageHeader::read(reader).unwrap_or_else(|_| unreachable!("{whole}"));
+    let swips = found.swip_offset..found.swip_offset + found.swip_count * 8;
+    let copied = if swips.is_empty() {
+        reader.copy_to(0, out)
+    } else {
+        reader
+            .copy_to(0, &mut out[..swips.start])
+            .and_then(|()| reader.copy_to(swips.end, &mut out[swips.end..]))
+    };
+    copied.unwrap_or_else(|_| unreachable!("{whole}"));
+    for at in swips.step_by(8) {
+        // Other holders of the shared latch may repair hints: these words are read atomically, one by one (L3).
+        if let Some(swip) = page.swip(at) {
+            out[at..at + 8].copy_from_slice(&swip.load().masked().to_bits().to_le_bytes());
+        }
+    }
+    found.lsn
+}

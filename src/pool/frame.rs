@@ -1,0 +1,210 @@
+//! Frames: page-sized memory, and one cache line of header each.
+
+use super::options::PoolOptions;
+use super::region::Region;
+use crate::error::Result;
+use crate::latch::HybridLatch;
+use crate::sync::{AtomicU8, AtomicU64, Mutex, Ordering};
+use crate::types::{FrameId, Lsn, PageId, SizeClass};
+
+/// The page differs from its image on disk.
+pub(crate) const DIRTY: u8 = 1;
+/// A copy of the page is on its way to disk (P4).
+pub(crate) const WRITING: u8 = 2;
+
+/// Warmth of a leaf or other page when touched.
+pub(crate) const WARM: u8 = 1;
+/// Warmth of an inner node when touched: it survives more rounds of the hand.
+pub(crate) const WARM_INNER: u8 = 4;
+
+/// What the pool knows of one frame: exactly one cache line.
+#[repr(C, align(64))]
+pub(crate) struct FrameHeader {
+    pub(crate) latch: HybridLatch,
+    /// The page the frame holds; [`PageId::NONE`] if none. Changes only under the exclusive latch (P1).
+    page: AtomicU64,
+    /// Where redo must start for this page; meaningful while `DIRTY` is set (W6).
+    recovery: AtomicU64,
+    /// `DIRTY`, `WRITING`.
+    flags: AtomicU8,
+    /// Rounds of the clock hand the frame survives untouched.
+    heat: AtomicU8,
+    /// Warmth a touch gives: more for inner nodes.
+    warmth: AtomicU8,
+}
+
+const _: () = assert!(size_of::<FrameHeader>() == 64);
+
+impl FrameHeader {
+    fn new() -> FrameHeader {
+        FrameHeader {
+            latch: HybridLatch::new(),
+            page: AtomicU64::new(0),
+            recovery: AtomicU64::new(0),
+            flags: AtomicU8::new(0),
+            heat: AtomicU8::new(0),
+            warmth: AtomicU8::new(WARM),
+        }
+    }
+
+    /// The page held. Under an optimistic guard, trusted after validation (P1).
+    #[inline(always)]
+    pub(crate) fn page(&self) -> PageId {
+        // Relaxed: ordered by the latch's version, which is odd around every change (P1).
+        PageId::new(self.page.load(Ordering::Relaxed))
+    }
+
+    /// Sets the page held; the caller holds the exclusive latch (P1).
+    pub(crate) fn set_page(&self, id: PageId) {
+        debug_assert!(self.latch.version() % 2 == 1, "P1: the page id changes only under the exclusive latch");
+        // Relaxed: published by the Release with which the latch's version becomes even (P1).
+        self.page.store(id.get(), Ordering::Relaxed);
+    }
+
+    /// Notes a use: writes only if the frame had gone cold, so that a hit on a warm frame writes nothing shared.
+    #[inline(always)]
+    pub(crate) fn touch(&self) {
+        // Relaxed: warmth is advice; losing or duplicating a touch harms nothing.
+        if self.heat.load(Ordering::Relaxed) == 0 {
+            self.heat.store(self.warmth.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes one round of warmth; returns what was there before.
+    pub(crate) fn cool(&self) -> u8 {
+        // Relaxed: see `touch`.
+        let heat = self.heat.load(Ordering::Relaxed);
+        if heat > 0 {
+            self.heat.store(heat - 1, Ordering::Relaxed);
+        }
+        heat
+    }
+
+    /// Sets the warmth that a touch gives, and gives it.
+    pub(crate) fn set_warmth(&self, warmth: u8) {
+        // Relaxed: see `touch`.
+        self.warmth.store(warmth, Ordering::Relaxed);
+        self.heat.store(warmth, Ordering::Relaxed);
+    }
+
+    /// Whether all of `bits` are set. Exact under a latch, a hint otherwise.
+    #[inline]
+    pub(crate) fn has(&self, bits: u8) -> bool {
+        // Acquire: pairs with the Release of `set` and `clear`, so that a frame seen clean has its write behind it.
+        self.flags.load(Ordering::Acquire) & bits == bits
+    }
+
+    pub(crate) fn set(&self, bits: u8) -> u8 {
+        // AcqRel: pairs with `has`; DIRTY is set under the exclusive latch, WRITING under the shared one.
+        self.flags.fetch_or(bits, Ordering::AcqRel)
+    }
+
+    pub(crate) fn clear(&self, bits: u8) {
+        // Release: pairs with `has`.
+        self.flags.fetch_and(!bits, Ordering::Release);
+    }
+
+    /// The recovery LSN if the frame is dirty.
+    pub(crate) fn recovery_lsn(&self) -> Option<Lsn> {
+        // `has` acquires, so the LSN stored before the flag is seen (W6).
+        self.has(DIRTY).then(|| Lsn::new(self.recovery.load(Ordering::Relaxed)))
+    }
+
+    /// Replaces the recovery LSN. Under the exclusive latch, or under the shared one by the writer of the frame.
+    pub(crate) fn set_recovery_lsn(&self, lsn: Lsn) {
+        // Relaxed: published by the Release of `set(DIRTY)`, or by the append that follows (W6).
+        self.recovery.store(lsn.get(), Ordering::Relaxed);
+    }
+}
+
+/// The frames of one size class.
+pub(crate) struct Frames {
+    pub(crate) class: SizeClass,
+    pub(crate) bytes: usize,
+    region: Region,
+    headers: Box<[FrameHeader]>,
+    free: Mutex<FreeFrames>,
+    /// Where the clock hand is.
+    pub(crate) hand: AtomicU64,
+}
+
+struct FreeFrames {
+    /// Free frames whose memory is committed.
+    resident: Vec<u32>,
+    /// Free frames whose memory was given back.
+    discarded: Vec<u32>,
+    /// Frames from here on were never used.
+    unused: u32,
+}
+
+impl Frames {
+    pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize) -> Result<Frames> {
+        let bytes = page_size << class.get();
+        let count = (budget / bytes).min((1 << 24) - 1);
+        let huge = budget >= 64 << 20 && PoolOptions::default().huge_pages;
+        Ok(Frames {
+            class,
+            bytes,
+            region: Region::map(count * bytes, huge)?,
+            headers: (0..count).map(|_| FrameHeader::new()).collect(),
+            free: Mutex::new(FreeFrames { resident: Vec::with_capacity(count), discarded: Vec::new(), unused: 0 }),
+            hand: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// The header of a frame; `None` if there is no such frame (S2).
+    #[inline(always)]
+    pub(crate) fn header(&self, frame: FrameId) -> Option<&FrameHeader> {
+        self.headers.get(frame.get() as usize)
+    }
+
+    /// The memory of a frame that exists.
+    #[inline(always)]
+    pub(crate) fn data(&self, frame: FrameId) -> *mut u8 {
+        self.region.at(frame.get() as usize * self.bytes)
+    }
+
+    /// A free frame whose memory is committed already.
+    pub(crate) fn take_resident(&self) -> Option<FrameId> {
+        self.free.lock().resident.pop().map(FrameId::new)
+    }
+
+    /// A free frame whose memory is not committed; the caller has accounted for it.
+    pub(crate) fn take_uncommitted(&self) -> Option<FrameId> {
+        let mut free = self.free.lock();
+        if let Some(frame) = free.discarded.pop() {
+            return Some(FrameId::new(frame));
+        }
+        if (free.unused as usize) < self.headers.len() {
+            free.unused += 1;
+            return Some(FrameId::new(free.unused - 1));
+        }
+        None
+    }
+
+    /// Gives back a frame that holds no page; its memory stays committed.
+    pub(crate) fn give_back(&self, frame: FrameId) {
+        debug_assert!(self.header(frame).is_some_and(|h| h.page().is_none()));
+        self.free.lock().resident.push(frame.get());
+    }
+
+    /// Gives back a frame that holds no page, and its memory to the system.
+    pub(crate) fn discard(&self, frame: FrameId) {
+        self.region.discard(frame.get() as usize * self.bytes, self.bytes);
+        self.free.lock().discarded.push(frame.get());
+    }
+
+    /// How many free frames have committed memory.
+    pub(crate) fn free_resident(&self) -> usize {
+        self.free.lock().resident.len()
+    }
+
+    /// Frames below this number may hold a page.
+    pub(crate) fn used(&self) -> usize {
+        self.free.lock().unused as usize
+    }
+}

@@ -1,0 +1,103 @@
+//! The budget and what it is spent on.
+
+use crate::error::{Error, Result};
+
+/// How much memory a pool may use, and how it uses it.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    pub(crate) memory: usize,
+    pub(crate) huge_pages: bool,
+    pub(crate) wait: std::time::Duration,
+    pub(crate) deterministic: bool,
+}
+
+/// The budget split into its parts, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) classes: u8,
+    pub(crate) frame_bytes: usize,
+    pub(crate) frame_count: usize,
+    pub(crate) batch_bytes: usize,
+}
+
+/// The greatest page the pool holds, in bytes: 1 MiB.
+pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
+/// Frames the pool needs at least: a few threads' paths, a split and a miss of the slow lane.
+const MIN_FRAMES: usize = 24;
+/// Per frame: its header and its share of the page table.
+const FRAME_OVERHEAD: usize = 64 + 40;
+
+impl Default for PoolOptions {
+    fn default() -> PoolOptions {
+        PoolOptions {
+            memory: 256 << 20,
+            huge_pages: true,
+            wait: std::time::Duration::from_secs(10),
+            deterministic: false,
+        }
+    }
+}
+
+impl PoolOptions {
+    /// Sets the budget in bytes: frames, headers, page table and write buffers together. Default 256 MiB.
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> PoolOptions {
+        self.memory = bytes;
+        self
+    }
+
+    /// Whether to advise the kernel to use huge pages for budgets of 64 MiB and more. Default on.
+    #[must_use]
+    pub fn huge_pages(mut self, on: bool) -> PoolOptions {
+        self.huge_pages = on;
+        self
+    }
+
+    /// How long a call waits for a frame before it fails with [`Error::PoolExhausted`]. Default 10 s.
+    #[must_use]
+    pub fn wait(mut self, wait: std::time::Duration) -> PoolOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// Whether nothing may depend on time or on other threads (simulation). Default off.
+    #[must_use]
+    pub fn deterministic(mut self, on: bool) -> PoolOptions {
+        self.deterministic = on;
+        self
+    }
+
+    /// The smallest budget that works with pages of `page_size` bytes.
+    #[must_use]
+    pub fn floor(page_size: usize) -> usize {
+        let frames = MIN_FRAMES * (page_size + FRAME_OVERHEAD);
+        frames + Self::batch_bytes(0, page_size)
+    }
+
+    /// The write buffer: a sixteenth of the budget, between eight pages and 1 MiB, and its header.
+    fn batch_bytes(memory: usize, page_size: usize) -> usize {
+        super::double_write::HEADER_BYTES + (memory / 16 / page_size).clamp(8, MAX_PAGE_BYTES / page_size) * page_size
+    }
+
+    pub(crate) fn plan(&self, page_size: usize) -> Result<Plan> {
+        let floor = Self::floor(page_size);
+        if self.memory < floor {
+            return Err(Error::InvalidOption {
+                option: "memory",
+                reason: format!("{} bytes; pages of {page_size} bytes need at least {floor}", self.memory),
+            });
+        }
+        let batch_bytes = Self::batch_bytes(self.memory, page_size);
+        let frame_count = ((self.memory - batch_bytes) / (page_size + FRAME_OVERHEAD)).min((1 << 24) - 1);
+        let frame_bytes = frame_count * page_size;
+        let mut classes = 1;
+        // A page of a greater class has to fit eight times, and its copy into one write batch.
+        while (page_size << classes) <= MAX_PAGE_BYTES
+            && (page_size << classes) * 8 <= frame_bytes
+            && (page_size << classes) + super::double_write::HEADER_BYTES <= batch_bytes
+        {
+            classes += 1;
+        }
+        Ok(Plan { classes, frame_bytes, frame_count, batch_bytes })
+    }
+}

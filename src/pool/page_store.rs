@@ -1,0 +1,57 @@
+//! What the pool asks of whatever keeps the pages.
+
+use crate::error::Result;
+use crate::types::{PageId, SizeClass};
+
+/// One page image in a write batch.
+#[derive(Clone, Copy, Debug)]
+pub struct PageImage {
+    /// The page.
+    pub id: PageId,
+    /// Its size class.
+    pub class: SizeClass,
+    /// Where the image starts in the batch's buffer, in bytes.
+    pub offset: usize,
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// A medium for pages: a file ([`super::FilePageStore`]), or memory ([`super::MemPageStore`]).
+pub trait PageStore: Send + Sync {
+    /// The size of a class 0 page in bytes.
+    fn page_size(&self) -> usize;
+
+    /// The first page an allocation may return.
+    fn first_page(&self) -> PageId;
+
+    /// Reads the image of `id` into all of `out`. The caller verifies it.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupted` if the store is too short to hold it.
+    fn read(&self, id: PageId, out: &mut [u8]) -> Result<()>;
+
+    /// Writes all images so that after a crash each page is whole, old or new; durable on return. The first
+    /// [`super::double_write::HEADER_BYTES`] bytes of `buffer` are the store's to use; images lie back to back behind them.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSpace`] only if no page was touched: the caller may try again. After any other error it may not.
+    fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()>;
+
+    /// Makes room for all pages below `end`, where `from` is the present end.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn grow(&self, from: PageId, end: PageId) -> Result<()>;
+
+    /// Writes unlogged bytes at the place of `start`, without syncing.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()>;
+
+    /// Makes all earlier writes durable.
+    ///
+    /// # Errors
+    /// `Io`; nothing may be trusted after it.
+    fn sync(&self) -> Result<()>;
+}

@@ -1,0 +1,307 @@
+//! The allocator in memory: reserve, apply, release, snapshot, restore.
+
+use super::extents::{Extent, ExtentSet};
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result, Site};
+use crate::pool::page_store::PageStore;
+use crate::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::types::{Lsn, PageId, SizeClass};
+
+/// The record of free space. Every method takes `&self`.
+pub struct Allocator {
+    store: Arc<dyn PageStore>,
+    /// Shared by whoever allocates or frees in a record, exclusive for a snapshot (A2).
+    gate: RwLock<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    free: ExtentSet,
+    /// Given out, not logged; snapshots' own extents are among them.
+    reserved: ExtentSet,
+    /// Freed by the record at the LSN; in the order of the frees.
+    pending: Vec<(Lsn, Extent)>,
+    /// The first page behind the page file.
+    end: PageId,
+}
+
+/// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
+/// applied it (A2).
+pub struct GateGuard<'a>(#[allow(dead_code)] RwLockReadGuard<'a, ()>);
+
+/// All of the page file, sorted by what its pages are for: what a check compares reachable pages with.
+#[derive(Clone, Debug, Default)]
+pub struct SpaceMap {
+    /// The first page that can be allocated.
+    pub first: PageId,
+    /// The first page behind the page file.
+    pub end: PageId,
+    /// Free extents.
+    pub free: Vec<Extent>,
+    /// Extents given out but not logged; snapshots are among them.
+    pub reserved: Vec<Extent>,
+    /// Freed extents that may not be used yet.
+    pub pending: Vec<Extent>,
+}
+
+/// The file grows by an eighth, within these bounds, in bytes.
+const GROWTH: std::ops::RangeInclusive<u64> = (256 << 10)..=(64 << 20);
+
+impl Allocator {
+    pub(crate) fn new(store: Arc<dyn PageStore>) -> Allocator {
+        let state = State { end: store.first_page(), ..State::default() };
+        Allocator { store, gate: RwLock::new(()), state: Mutex::new(state) }
+    }
+
+    /// Takes a place for a page of `class`, growing the file if need be. To be followed by
+    /// [`Allocator::apply_allocation`] under the gate, or [`Allocator::unreserve`].
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if the file cannot grow; space that is pending may be free after a checkpoint.
+    pub fn reserve(&self, class: SizeClass) -> Result<PageId> {
+        Ok(self.reserve_extent(class.units())?.start)
+    }
+
+    /// Takes a run of `units` pages, as [`Allocator::reserve`].
+    ///
+    /// # Errors
+    /// As [`Allocator::reserve`].
+    pub fn reserve_extent(&self, units: u64) -> Result<Extent> {
+        let mut state = self.state.lock();
+        let extent = match state.free.take(units) {
+            Some(extent) => extent,
+            None => {
+                self.grow(&mut state, units)?;
+                state.free.take(units).ok_or(Error::NoSpace { what: "page file", needed: units })?
+            }
+        };
+        state.reserved.insert(extent);
+        Ok(extent)
+    }
+
+    /// Extends the file so that `units` contiguous pages are free at its end.
+    fn grow(&self, state: &mut State, units: u64) -> Result<()> {
+        let page = self.store.page_size() as u64;
+        let from = state.end;
+        let more = (from.get() * page / 8).clamp(*GROWTH.start(), *GROWTH.end()) / page;
+        let mut last = None;
+        // On a nearly full disk, what is needed may fit where the comfortable step does not.
+        for step in [more.max(units), units] {
+            let end = PageId::new(from.get().saturating_add(step));
+            if end > PageId::MAX {
+                return Err(Error::NoSpace { what: "page ids", needed: step });
+            }
+            match self.store.grow(from, end) {
+                Ok(()) => {
+                    state.free.insert(Extent::new(from, step));
+                    state.end = end;
+                    return Ok(());
+                }
+                Err(error @ Error::NoSpace { .. }) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(Error::NoSpace { what: "page file", needed: units * page }))
+    }
+
+    /// Gives back a reservation that no record names.
+    pub fn unreserve(&self, id: PageId, class: SizeClass) {
+        self.unreserve_extent(Extent::new(id, class.units()));
+    }
+
+    /// Gives back a reserved run that no record names and nothing refers to any more.
+    pub fn unreserve_extent(&self, extent: Extent) {
+        let mut state = self.state.lock();
+        let was = state.reserved.remove(extent) && state.free.insert(extent);
+        debug_assert!(was, "A3: {extent:?} was not reserved");
+    }
+
+    /// Enters through the gate: taken before the append of a record with allocations or frees, dropped after they were
+    /// applied here (A2). Waits while a snapshot is copied.
+    #[must_use]
+    pub fn enter(&self) -> GateGuard<'_> {
+        GateGuard(self.gate.read())
+    }
+
+    /// A record allocated `id`, which was reserved.
+    pub fn apply_allocation(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass) {
+        let was = self.state.lock().reserved.remove(Extent::new(id, class.units()));
+        assert!(was, "A3: {id:?} was allocated without a reservation");
+    }
+
+    /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
+    pub fn apply_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
+        self.state.lock().pending.push((lsn, Extent::new(id, class.units())));
+    }
+
+    /// Both superblocks' redo LSNs are at or beyond `redo`: space freed by records that end at or before it is free (A1).
+    /// Returns how many pages became free.
+    pub fn release_pending(&self, redo: Lsn) -> u64 {
+        let mut state = self.state.lock();
+        let mut released = 0;
+        let pending = std::mem::take(&mut state.pending);
+        for (lsn, extent) in pending {
+            if lsn <= redo {
+                released += extent.units;
+                let fresh = state.free.insert(extent);
+                debug_assert!(fresh, "A1: {extent:?} was free already");
+            } else {
+                state.pending.push((lsn, extent));
+            }
+        }
+        released
+    }
+
+    /// Pages that a checkpoint or two would make free.
+    #[must_use]
+    pub fn pending_pages(&self) -> u64 {
+        self.state.lock().pending.iter().map(|(_, extent)| extent.units).sum()
+    }
+
+    /// Pages that can be given out without growing the file.
+    #[must_use]
+    pub fn free_pages(&self) -> u64 {
+        self.state.lock().free.units()
+    }
+
+    /// The first page behind the page file.
+    #[must_use]
+    pub fn end(&self) -> PageId {
+        self.state.lock().end
+    }
+
+    /// The state at an LSN that `position` reads while nobody is between an append and its application (A2).
+    pub fn snapshot(&self, position: impl FnOnce() -> Lsn) -> Snapshot {
+        let _alone = self.gate.write();
+        let state = self.state.lock();
+        let mut free = state.free.clone();
+        for extent in state.reserved.iter() {
+            free.insert(extent);
+        }
+        Snapshot { lsn: position(), end: state.end, free: free.iter().collect(), pending: state.pending.clone() }
+    }
+
+    /// Recovery: takes over a snapshot, with the extents in `held` (those that hold a snapshot either superblock names)
+    /// reserved (A4).
+    ///
+    /// # Errors
+    /// `Corrupted` if the snapshot contradicts itself.
+    pub fn restore(&self, snapshot: &Snapshot, held: &[Extent]) -> Result<()> {
+        let first = self.store.first_page();
+        let mut state = State { end: snapshot.end.max(first), ..State::default() };
+        let damaged = |extent: &Extent| Error::corrupted(Site::FreeSpace, format!("{extent:?} does not fit the others"));
+        let mut seen = ExtentSet::default();
+        for extent in snapshot.free.iter().chain(snapshot.pending.iter().map(|(_, extent)| extent)) {
+            if extent.start < first || extent.end() > state.end || !seen.insert(*extent) {
+                return Err(damaged(extent));
+            }
+        }
+        for extent in &snapshot.free {
+            state.free.insert(*extent);
+        }
+        state.pending.clone_from(&snapshot.pending);
+        for extent in held {
+            state.extend_to(extent.end());
+            state.free.remove_overlap(*extent);
+            if extent.start < first || !state.reserved.insert(*extent) {
+                return Err(damaged(extent));
+            }
+        }
+        *self.state.lock() = state;
+        Ok(())
+    }
+
+    /// Recovery: a record behind the snapshot allocated `id`.
+    ///
+    /// # Errors
+    /// `Corrupted` if it was not free.
+    pub fn replay_allocation(&self, id: PageId, class: SizeClass) -> Result<()> {
+        let extent = self.checked(id, class)?;
+        let mut state = self.state.lock();
+        state.extend_to(extent.end());
+        // What was pending in the snapshot became free by a checkpoint before this record could take it.
+        if !state.free.remove(extent) && !state.take_pending(extent) {
+            return Err(Error::corrupted(Site::FreeSpace, format!("the log allocates {extent:?}, which is not free")));
+        }
+        Ok(())
+    }
+
+    /// Recovery: the record that ends at `lsn`, behind the snapshot, freed `id`.
+    ///
+    /// # Errors
+    /// `Corrupted` if it was free.
+    pub fn replay_free(&self, id: PageId, class: SizeClass, lsn: Lsn) -> Result<()> {
+        let extent = self.checked(id, class)?;
+        let mut state = self.state.lock();
+        if extent.end() > state.end || state.free.contains(id) {
+            return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is free")));
+        }
+        state.pending.push((lsn, extent));
+        Ok(())
+    }
+
+    fn checked(&self, id: PageId, class: SizeClass) -> Result<Extent> {
+        if id < self.store.first_page() || id > PageId::MAX {
+            return Err(Error::corrupted(Site::Page(id), "allocated or freed in the log, but no such page"));
+        }
+        Ok(Extent::new(id, class.units()))
+    }
+
+    /// Recovery, at its end: makes the file as long as the state says it is.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    pub fn settle(&self) -> Result<()> {
+        let state: MutexGuard<'_, State> = self.state.lock();
+        self.store.grow(self.store.first_page(), state.end)
+    }
+
+    /// What every page of the file is for, at this moment.
+    #[must_use]
+    pub fn map(&self) -> SpaceMap {
+        let state = self.state.lock();
+        SpaceMap {
+            first: self.store.first_page(),
+            end: state.end,
+            free: state.free.iter().collect(),
+            reserved: state.reserved.iter().collect(),
+            pending: state.pending.iter().map(|&(_, extent)| extent).collect(),
+        }
+    }
+}
+
+impl State {
+    /// The file is at least this long: what lies between is free.
+    fn extend_to(&mut self, end: PageId) {
+        if end > self.end {
+            self.free.insert(Extent::new(self.end, end.get() - self.end.get()));
+            self.end = end;
+        }
+    }
+
+    /// Takes an extent out of the pending ones, which may hold it in pieces.
+    fn take_pending(&mut self, extent: Extent) -> bool {
+        let mut pieces = ExtentSet::default();
+        for (_, pending) in &self.pending {
+            pieces.insert(*pending);
+        }
+        let mut all = self.free.clone();
+        for piece in pieces.iter() {
+            all.insert(piece);
+        }
+        if !all.remove(extent) {
+            return false;
+        }
+        let mut rest = Vec::new();
+        for &(lsn, pending) in &self.pending {
+            let mut left = ExtentSet::default();
+            left.insert(pending);
+            left.remove_overlap(extent);
+            rest.extend(left.iter().map(|piece| (lsn, piece)));
+        }
+        self.pending = rest;
+        self.free.remove_overlap(extent);
+        true
+    }
+}

@@ -1,0 +1,168 @@
+//! The allocator against a model, and its rules of reuse.
+
+use super::extents::ExtentSet;
+use super::*;
+use crate::pool::mem_store::MemPageStore;
+use crate::sync::Arc;
+use crate::types::{Lsn, PageId, SizeClass};
+use quickcheck::quickcheck;
+use std::collections::BTreeSet;
+
+fn allocator() -> Allocator {
+    Allocator::new(Arc::new(MemPageStore::new(4096)))
+}
+
+fn allocate(allocator: &Allocator, class: SizeClass) -> PageId {
+    let id = allocator.reserve(class).unwrap();
+    let gate = allocator.enter();
+    allocator.apply_allocation(&gate, id, class);
+    id
+}
+
+fn free(allocator: &Allocator, id: PageId, class: SizeClass, lsn: u64) {
+    let gate = allocator.enter();
+    allocator.apply_free(&gate, id, class, Lsn::new(lsn));
+}
+
+quickcheck! {
+    fn extent_sets_behave_like_sets_of_pages(ops: Vec<(bool, u8, u8)>) -> bool {
+        let mut set = ExtentSet::default();
+        let mut model = BTreeSet::new();
+        for (add, start, units) in ops {
+            let (start, units) = (u64::from(start), u64::from(units % 16));
+            let extent = Extent::new(PageId::new(start), units);
+            let pages: Vec<u64> = (start..start + units).collect();
+            if add {
+                let fits = pages.iter().all(|page| !model.contains(page));
+                assert_eq!(set.insert(extent), fits);
+                if fits { model.extend(pages); }
+            } else {
+                let fits = pages.iter().all(|page| model.contains(page));
+                assert_eq!(set.remove(extent), fits);
+                if fits { for page in pages { model.remove(&page); } }
+            }
+            let flat: Vec<u64> = set.iter().flat_map(|e| e.start.get()..e.end().get()).collect();
+            assert_eq!(flat, model.iter().copied().collect::<Vec<_>>());
+            let ends: BTreeSet<u64> = set.iter().map(|e| e.end().get()).collect();
+            assert!(set.iter().all(|e| !ends.contains(&e.start.get())), "neighbours are one");
+        }
+        true
+    }
+
+    fn overlaps_are_removed_exactly(pages: BTreeSet<u8>, start: u8, units: u8) -> bool {
+        let mut set = ExtentSet::default();
+        for &page in &pages {
+            set.insert(Extent::new(PageId::new(u64::from(page)), 1));
+        }
+        let cut = u64::from(start)..u64::from(start) + u64::from(units);
+        set.remove_overlap(Extent::new(PageId::new(cut.start), u64::from(units)));
+        let left: Vec<u64> = set.iter().flat_map(|e| e.start.get()..e.end().get()).collect();
+        left == pages.iter().map(|&p| u64::from(p)).filter(|p| !cut.contains(p)).collect::<Vec<_>>()
+    }
+
+    fn any_bytes_decode_without_panic(bytes: Vec<u8>) -> bool {
+        Snapshot::decode(&bytes).is_err()
+    }
+}
+
+#[test]
+fn freed_space_waits_for_both_superblocks() {
+    let allocator = allocator();
+    let id = allocate(&allocator, SizeClass::ZERO);
+    free(&allocator, id, SizeClass::ZERO, 100);
+    assert_eq!(allocator.release_pending(Lsn::new(99)), 0);
+    assert!(!(0..allocator.free_pages()).any(|_| allocator.reserve(SizeClass::ZERO).unwrap() == id), "A1");
+    assert_eq!(allocator.release_pending(Lsn::new(100)), 1);
+    assert_eq!(allocator.reserve(SizeClass::ZERO).unwrap(), id);
+}
+
+#[test]
+fn reserved_space_is_free_in_a_snapshot_and_allocated_space_is_not() {
+    let allocator = allocator();
+    let logged = allocate(&allocator, SizeClass::ZERO);
+    let only_reserved = allocator.reserve(SizeClass::ZERO).unwrap();
+    let snapshot = allocator.snapshot(|| Lsn::new(7));
+    let again = Snapshot::decode(&snapshot.encode()).unwrap();
+    assert_eq!(snapshot, again);
+    let holds = |id: PageId| snapshot.free.iter().any(|e| e.start <= id && id < e.end());
+    assert!(holds(only_reserved), "A3");
+    assert!(!holds(logged));
+}
+
+#[test]
+fn snapshot_and_replay_give_the_same_state() {
+    let allocator = allocator();
+    let class = SizeClass::new(2).unwrap();
+    let a = allocate(&allocator, class);
+    let b = allocate(&allocator, SizeClass::ZERO);
+    free(&allocator, a, class, 50);
+    let snapshot = allocator.snapshot(|| Lsn::new(60));
+    // Behind the snapshot: the pending extent comes free and is taken in pieces, the file grows, b is freed.
+    allocator.release_pending(Lsn::new(55));
+    let mut taken = Vec::new();
+    for _ in 0..200 {
+        taken.push(allocate(&allocator, SizeClass::ZERO));
+    }
+    assert!(taken.contains(&a));
+    free(&allocator, b, SizeClass::ZERO, 90);
+
+    let other = self::allocator();
+    other.restore(&snapshot, &[]).unwrap();
+    for &id in &taken {
+        other.replay_allocation(id, SizeClass::ZERO).unwrap();
+    }
+    other.replay_free(b, SizeClass::ZERO, Lsn::new(90)).unwrap();
+    let (mine, theirs) = (allocator.snapshot(|| Lsn::new(100)), other.snapshot(|| Lsn::new(100)));
+    assert_eq!(mine.pending, theirs.pending);
+    let clip = |s: &Snapshot| -> BTreeSet<u64> {
+        s.free.iter().flat_map(|e| e.start.get()..e.end().get()).filter(|&p| p < theirs.end.get()).collect()
+    };
+    assert_eq!(clip(&mine), clip(&theirs));
+    assert!(other.replay_allocation(taken[0], SizeClass::ZERO).is_err(), "allocated twice");
+    assert!(other.replay_free(PageId::new(1 << 40), SizeClass::ZERO, Lsn::new(91)).is_err());
+}
+
+#[test]
+fn extents_of_snapshots_named_by_a_superblock_are_not_given_out() {
+    let allocator = allocator();
+    let held = allocator.reserve_extent(3).unwrap();
+    let snapshot = allocator.snapshot(|| Lsn::new(1));
+    let other = self::allocator();
+    other.restore(&snapshot, &[held]).unwrap();
+    for _ in 0..other.free_pages() {
+        let id = other.reserve(SizeClass::ZERO).unwrap();
+        assert!(id < held.start || id >= held.end(), "A4");
+    }
+    other.unreserve_extent(held);
+    assert_eq!(other.reserve_extent(3).unwrap(), held);
+}
+
+#[test]
+fn a_snapshot_that_contradicts_itself_is_damage() {
+    let allocator = allocator();
+    let mut snapshot = allocator.snapshot(|| Lsn::new(1));
+    snapshot.end = PageId::new(100);
+    snapshot.free = vec![Extent::new(PageId::new(10), 5), Extent::new(PageId::new(12), 1)];
+    assert!(allocator.restore(&snapshot, &[]).is_err());
+    snapshot.free = vec![Extent::new(PageId::new(90), 50)];
+    assert!(allocator.restore(&snapshot, &[]).is_err());
+}
+
+#[test]
+fn a_snapshot_waits_for_those_inside_the_gate() {
+    let allocator = Arc::new(allocator());
+    let id = allocator.reserve(SizeClass::ZERO).unwrap();
+    let gate = allocator.enter();
+    let other = allocator.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let snapshot = other.snapshot(|| Lsn::new(5));
+        tell.send(()).unwrap();
+        snapshot
+    });
+    assert!(told.recv_timeout(std::time::Duration::from_millis(50)).is_err(), "A2: the snapshot did not wait");
+    allocator.apply_allocation(&gate, id, SizeClass::ZERO);
+    drop(gate);
+    let snapshot = thread.join().unwrap();
+    assert!(!snapshot.free.iter().any(|e| e.start <= id && id < e.end()));
+}

@@ -1,0 +1,327 @@
+//! The pool over memory: residency, eviction, write-back, and what must not happen.
+
+use super::*;
+use crate::page::header::PageHeader;
+use crate::swip::{AtomicSwip, Swip};
+use crate::types::{PageId, PageKind, TreeId};
+use std::sync::atomic::AtomicU64 as StdU64;
+
+const PAGE: usize = 4096;
+
+/// A log that is durable as far as it was asked to be, and notes how far that was.
+#[derive(Default)]
+struct FakeLog {
+    durable: StdU64,
+}
+
+impl DurableLog for FakeLog {
+    fn make_durable(&self, lsn: Lsn) -> Result<()> {
+        self.durable.fetch_max(lsn.get(), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A store that checks the WAL rule and counts reads and writes of each page.
+struct Watch {
+    inner: MemPageStore,
+    log: Arc<FakeLog>,
+    writes: StdU64,
+    fail: AtomicBool,
+}
+
+impl PageStore for Watch {
+    fn page_size(&self) -> usize {
+        self.inner.page_size()
+    }
+    fn first_page(&self) -> PageId {
+        self.inner.first_page()
+    }
+    fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
+        self.inner.read(id, out)
+    }
+    fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        if self.fail.load(Ordering::SeqCst) {
+            return Err(Error::io("write", None, std::io::Error::other("broken")));
+        }
+        for image in images {
+            let bytes = &buffer[image.offset..image.offset + image.len];
+            let header = PageHeader::read(crate::page::bytes::PageReader::from_slice(bytes)).unwrap();
+            assert_eq!(header.id, image.id);
+            assert!(header.lsn.get() <= self.log.durable.load(Ordering::SeqCst), "P5: the WAL rule is broken");
+            self.writes.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.write_batch(buffer, images)
+    }
+    fn grow(&self, from: PageId, end: PageId) -> Result<()> {
+        self.inner.grow(from, end)
+    }
+    fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        self.inner.write_unlogged(start, bytes)
+    }
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Rig {
+    pool: Arc<BufferPool>,
+    store: Arc<Watch>,
+    log: Arc<FakeLog>,
+    lsn: StdU64,
+}
+
+fn rig(memory: usize) -> Rig {
+    let log = Arc::new(FakeLog::default());
+    let store = Arc::new(Watch {
+        inner: MemPageStore::new(PAGE),
+        log: log.clone(),
+        writes: StdU64::new(0),
+        fail: AtomicBool::new(false),
+    });
+    let options = PoolOptions::default().memory(memory).wait(std::time::Duration::from_millis(300));
+    let pool = Arc::new(BufferPool::new(store.clone(), log.clone(), options).unwrap());
+    Rig { pool, store, log, lsn: StdU64::new(1) }
+}
+
+impl Rig {
+    fn floor() -> Rig {
+        rig(PoolOptions::floor(PAGE))
+    }
+
+    fn change(&self, page: &mut PageMut<'_>, value: u64) -> Lsn {
+        page.begin_change(Lsn::new(self.lsn.load(Ordering::SeqCst)));
+        let lsn = Lsn::new(self.lsn.fetch_add(10, Ordering::SeqCst) + 10);
+        page.writer().set_u64(64, value);
+        page.finish_change(lsn);
+        lsn
+    }
+
+    fn create(&self, value: u64) -> PageId {
+        let new = self.pool.reserve(SizeClass::ZERO).unwrap();
+        let gate = self.pool.allocator().enter();
+        let id = new.id();
+        let mut page = new.into_page();
+        page.begin_change(Lsn::new(self.lsn.load(Ordering::SeqCst)));
+        PageHeader {
+            checksum: 0,
+            kind: PageKind::FIRST_USER,
+            class: SizeClass::ZERO,
+            id,
+            lsn: Lsn::NONE,
+            tree: TreeId::NONE,
+            swip_offset: 0,
+            swip_count: 0,
+        }
+        .write(&mut page.writer());
+        page.finish_change(Lsn::NONE);
+        self.change(&mut page, value);
+        self.pool.allocator().apply_allocation(&gate, id, SizeClass::ZERO);
+        id
+    }
+
+    fn value(&self, id: PageId) -> u64 {
+        self.pool.shared(id, SizeClass::ZERO).unwrap().reader().u64(64).unwrap()
+    }
+}
+
+#[test]
+fn a_budget_below_the_floor_names_the_floor() {
+    let store = Arc::new(MemPageStore::new(PAGE));
+    let floor = PoolOptions::floor(PAGE);
+    let error = BufferPool::new(store, Arc::new(NoLog), PoolOptions::default().memory(floor - 1)).unwrap_err();
+    assert!(matches!(&error, Error::InvalidOption { option: "memory", reason, .. } if reason.contains(&floor.to_string())));
+}
+
+#[test]
+fn twenty_times_the_budget_reads_back() {
+    let rig = Rig::floor();
+    let pages = rig.pool.capacity_pages() * 20;
+    let ids: Vec<PageId> = (0..pages as u64).map(|i| rig.create(i * 7)).collect();
+    for (i, &id) in ids.iter().enumerate() {
+        assert_eq!(rig.value(id), i as u64 * 7);
+    }
+    let stats = rig.pool.stats();
+    assert!(stats.resident_bytes <= stats.capacity_bytes);
+    assert!(stats.evictions as usize >= pages - rig.pool.capacity_pages());
+}
+
+#[test]
+fn a_page_that_changed_while_it_was_written_stays_dirty() {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    rig.pool.flush_all().unwrap();
+    assert_eq!(rig.pool.min_recovery_lsn(), Lsn::MAX);
+    let mut page = rig.pool.exclusive(id, SizeClass::ZERO).unwrap();
+    let before = rig.lsn.load(Ordering::SeqCst);
+    rig.change(&mut page, 2);
+    assert_eq!(rig.pool.min_recovery_lsn(), Lsn::new(before), "W6: recovery LSN is at or before the record");
+    drop(page);
+    rig.pool.flush_all().unwrap();
+    assert_eq!(rig.pool.min_recovery_lsn(), Lsn::MAX);
+    assert!(rig.log.durable.load(Ordering::SeqCst) >= before + 10);
+}
+
+#[test]
+fn references_are_verified_and_repaired() {
+    let rig = Rig::floor();
+    let id = rig.create(5);
+    // A hint that leads nowhere, one that leads to a wrong frame, one beyond all frames.
+    for frame in [FrameId::NONE, FrameId::new(0), FrameId::new(7), FrameId::new(1 << 23)] {
+        let swip = AtomicSwip::new(Swip::with_frame(id, SizeClass::ZERO, frame));
+        let view = rig.pool.view(&swip).unwrap();
+        assert_eq!(view.reader().u64(64).unwrap(), 5);
+        view.validate().unwrap();
+        let again = rig.pool.view(&swip).unwrap();
+        assert_eq!(again.id(), id);
+        let repaired = swip.load();
+        assert_eq!(repaired.page(), id);
+        assert_ne!(repaired.frame(), FrameId::NONE);
+    }
+}
+
+#[test]
+fn an_evicted_page_fails_the_validation_of_its_views() {
+    let rig = Rig::floor();
+    let id = rig.create(5);
+    rig.pool.flush_all().unwrap();
+    let swip = AtomicSwip::new(Swip::evicted(id, SizeClass::ZERO));
+    let view = rig.pool.view(&swip).unwrap();
+    for i in 0..rig.pool.capacity_pages() as u64 * 8 {
+        rig.create(i);
+    }
+    assert!(!rig.pool.is_resident(id));
+    assert!(view.validate().is_err(), "P1: a view outlived its page");
+}
+
+#[test]
+fn unused_reservations_give_everything_back() {
+    let rig = Rig::floor();
+    for _ in 0..rig.pool.capacity_pages() * 3 {
+        drop(rig.pool.reserve(SizeClass::ZERO).unwrap());
+    }
+    let free = rig.pool.allocator().free_pages();
+    let ends = rig.pool.allocator().end().get() - rig.pool.allocator().map().first.get();
+    assert_eq!(free, ends);
+}
+
+#[test]
+fn when_every_frame_is_held_the_error_is_typed_and_comes_in_time() {
+    let rig = Rig::floor();
+    let mut held = Vec::new();
+    let error = loop {
+        match rig.pool.reserve(SizeClass::ZERO) {
+            Ok(page) => held.push(page),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::PoolExhausted { .. }), "{error}");
+    drop(held);
+    rig.create(3);
+}
+
+#[test]
+fn a_failed_write_poisons() {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    rig.store.fail.store(true, Ordering::SeqCst);
+    assert!(rig.pool.flush_all().is_err());
+    rig.store.fail.store(false, Ordering::SeqCst);
+    assert!(matches!(rig.pool.flush_all(), Err(Error::Poisoned { .. })));
+    assert!(matches!(rig.pool.reserve(SizeClass::ZERO), Err(Error::Poisoned { .. })));
+    // What is in memory can still be read.
+    assert_eq!(rig.value(id), 1);
+}
+
+#[test]
+fn damage_on_disk_is_an_error_that_names_the_page() {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    rig.pool.flush_all().unwrap();
+    for i in 0..rig.pool.capacity_pages() as u64 * 8 {
+        rig.create(i);
+    }
+    let mut bytes = vec![0; PAGE];
+    rig.store.inner.read(id, &mut bytes).unwrap();
+    for at in [0, 9, 17, 100, PAGE - 1] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 4;
+        rig.store.inner.write_unlogged(id, &flipped).unwrap();
+        let error = rig.pool.shared(id, SizeClass::ZERO).err().unwrap();
+        assert!(matches!(error, Error::Corrupted { site: crate::Site::Page(page), .. } if page == id), "{error}");
+    }
+    rig.store.inner.write_unlogged(id, &bytes).unwrap();
+    assert_eq!(rig.value(id), 1, "a failed load leaves nothing behind");
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_change_poisons_before_the_latch_is_free() {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut page = rig.pool.exclusive(id, SizeClass::ZERO).unwrap();
+        page.begin_change(Lsn::new(1));
+        panic!("in between");
+    }));
+    assert!(caught.is_err());
+    assert!(matches!(rig.pool.check_poison(), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn larger_classes_share_the_budget() {
+    let rig = rig(4 << 20);
+    for i in 0..400 {
+        rig.create(i);
+    }
+    let class = SizeClass::new(4).unwrap();
+    for i in 0..64u64 {
+        let new = rig.pool.reserve(class).unwrap();
+        let gate = rig.pool.allocator().enter();
+        let id = new.id();
+        let mut page = new.into_page();
+        page.begin_change(Lsn::new(1));
+        PageHeader {
+            checksum: 0,
+            kind: PageKind::FIRST_USER,
+            class,
+            id,
+            lsn: Lsn::NONE,
+            tree: TreeId::NONE,
+            swip_offset: 0,
+            swip_count: 0,
+        }
+        .write(&mut page.writer());
+        page.writer().set_u64((PAGE << 4) - 8, i);
+        page.finish_change(Lsn::NONE);
+        rig.pool.allocator().apply_allocation(&gate, id, class);
+        assert!(rig.pool.resident_bytes() <= rig.pool.stats().capacity_bytes);
+    }
+    for i in 400..2000 {
+        rig.create(i);
+    }
+    assert!(rig.pool.resident_bytes() <= rig.pool.stats().capacity_bytes);
+}
+
+#[test]
+fn many_threads_on_few_frames_lose_no_update() {
+    let rig = Rig::floor();
+    let ids: Vec<PageId> = (0..rig.pool.capacity_pages() as u64 * 3).map(|_| rig.create(0)).collect();
+    let threads = 4;
+    let rounds = 2000u64;
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            let (rig, ids) = (&rig, &ids);
+            scope.spawn(move || {
+                let mut x = t as u64 + 1;
+                for _ in 0..rounds {
+                    x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    let id = ids[(x >> 33) as usize % ids.len()];
+                    let mut page = rig.pool.exclusive(id, SizeClass::ZERO).unwrap();
+                    let value = page.reader().u64(64).unwrap();
+                    rig.change(&mut page, value + 1);
+                }
+            });
+        }
+    });
+    let sum: u64 = ids.iter().map(|&id| rig.value(id)).sum();
+    assert_eq!(sum, threads as u64 * rounds);
+}
