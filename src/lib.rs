@@ -38,3 +38,6 @@ pub use store::{
 };
 #[cfg(feature = "pool")]
 pub mod pool;
+
+pub mod latch;
+pub mod swip;

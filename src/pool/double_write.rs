@@ -77,7 +77,11 @@ fn decode(header: &[u8], store_id: u64) -> Option<Batch> {
         .chunks_exact(ENTRY_BYTES)
         .map(|entry| {
             let word = word(entry, 0);
-            Some((PageId::new(word & ((1 << 56) - 1)), SizeClass::new((word >> 56) as u8)?, self::word(entry, 8) as u32))
+            Some((
+                PageId::new(word & ((1 << 56) - 1)),
+                SizeClass::new((word >> 56) as u8)?,
+                self::word(entry, 8) as u32,
+            ))
         })
         .collect::<Option<Vec<_>>>()?;
     Some(Batch { number: word(header, 24), pages })

@@ -88,7 +88,8 @@ impl BufferPool {
             }
             rounds += 1;
             let waited = started.elapsed();
-            let over = if self.options.deterministic { rounds > DETERMINISTIC_ROUNDS } else { waited > self.options.wait };
+            let over =
+                if self.options.deterministic { rounds > DETERMINISTIC_ROUNDS } else { waited > self.options.wait };
             if over {
                 return Err(Error::PoolExhausted { waited });
             }

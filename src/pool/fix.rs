@@ -120,7 +120,7 @@ impl BufferPool {
             let guard = header.latch.shared();
             if header.page() == id {
                 header.touch();
-                return Ok(PageRef { pool: self, header, data, id, class, guard });
+                return Ok(PageRef { pool: self, data, id, class, guard });
             }
         }
     }

@@ -125,7 +125,7 @@ impl BufferPool {
             return;
         }
         header.set(WRITING);
-        let page = PageRef { pool: self, header, data: frames.data(frame), id, class, guard };
+        let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
         let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]);
         buffer.copies.push(Copy { class, frame, version: page.version(), lsn });
@@ -189,9 +189,7 @@ fn copy_page(page: &PageRef<'_>, out: &mut [u8]) -> Lsn {
     let copied = if swips.is_empty() {
         reader.copy_to(0, out)
     } else {
-        reader
-            .copy_to(0, &mut out[..swips.start])
-            .and_then(|()| reader.copy_to(swips.end, &mut out[swips.end..]))
+        reader.copy_to(0, &mut out[..swips.start]).and_then(|()| reader.copy_to(swips.end, &mut out[swips.end..]))
     };
     copied.unwrap_or_else(|_| unreachable!("{whole}"));
     for at in swips.step_by(8) {

@@ -51,7 +51,7 @@ impl<'p> SlowLane<'p> {
             let (header, data) = pool.frame_parts(class, frame)?;
             let guard = header.latch.shared();
             if header.page() == id {
-                return Ok(PageRef { pool, header, data, id, class, guard });
+                return Ok(PageRef { pool, data, id, class, guard });
             }
         }
     }

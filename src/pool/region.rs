@@ -24,8 +24,7 @@ impl Region {
         #[cfg(not(target_os = "linux"))]
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory (P3).
-        let base =
-            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(Error::io("map frame memory", None, io::Error::last_os_error()));
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::page::header::PageHeader;
 use crate::swip::{AtomicSwip, Swip};
-use crate::types::{PageId, PageKind, TreeId};
+use crate::types::{FrameId, PageId, PageKind, TreeId};
 use std::sync::atomic::AtomicU64 as StdU64;
 
 const PAGE: usize = 4096;
@@ -129,7 +129,9 @@ fn a_budget_below_the_floor_names_the_floor() {
     let store = Arc::new(MemPageStore::new(PAGE));
     let floor = PoolOptions::floor(PAGE);
     let error = BufferPool::new(store, Arc::new(NoLog), PoolOptions::default().memory(floor - 1)).unwrap_err();
-    assert!(matches!(&error, Error::InvalidOption { option: "memory", reason, .. } if reason.contains(&floor.to_string())));
+    assert!(
+        matches!(&error, Error::InvalidOption { option: "memory", reason, .. } if reason.contains(&floor.to_string()))
+    );
 }
 
 #[test]

@@ -44,7 +44,6 @@ pub struct PageView<'p> {
 /// A page under its shared latch: it does not change but for swip hints, and it stays where it is.
 pub struct PageRef<'p> {
     pub(super) pool: &'p BufferPool,
-    pub(super) header: &'p FrameHeader,
     pub(super) data: *const u8,
     pub(super) id: PageId,
     pub(super) class: SizeClass,
@@ -105,7 +104,7 @@ impl<'p> PageView<'p> {
     #[inline]
     pub fn try_shared(self) -> Result<PageRef<'p>, Restart> {
         let guard = self.guard.try_upgrade_shared()?;
-        Ok(PageRef { pool: self.pool, header: self.header, data: self.data, id: self.id, class: self.class, guard })
+        Ok(PageRef { pool: self.pool, data: self.data, id: self.id, class: self.class, guard })
     }
 
     /// The exclusive latch, without waiting, if nothing changed since the view was taken.

@@ -190,7 +190,8 @@ impl Allocator {
     pub fn restore(&self, snapshot: &Snapshot, held: &[Extent]) -> Result<()> {
         let first = self.store.first_page();
         let mut state = State { end: snapshot.end.max(first), ..State::default() };
-        let damaged = |extent: &Extent| Error::corrupted(Site::FreeSpace, format!("{extent:?} does not fit the others"));
+        let damaged =
+            |extent: &Extent| Error::corrupted(Site::FreeSpace, format!("{extent:?} does not fit the others"));
         let mut seen = ExtentSet::default();
         for extent in snapshot.free.iter().chain(snapshot.pending.iter().map(|(_, extent)| extent)) {
             if extent.start < first || extent.end() > state.end || !seen.insert(*extent) {
