@@ -39,5 +39,8 @@ pub use store::{
 #[cfg(feature = "pool")]
 pub mod pool;
 
+#[cfg(feature = "latch")]
 pub mod latch;
+
+#[cfg(feature = "swip")]
 pub mod swip;
