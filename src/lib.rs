@@ -42,5 +42,7 @@ pub mod pool;
 #[cfg(feature = "latch")]
 pub mod latch;
 
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "swip")]
 pub mod swip;
