@@ -78,7 +78,7 @@ impl PageHeader {
 
 /// Declares where the page's swips are: `offset` a multiple of 8 (0 for none), `count` of them.
 pub fn set_swip_array(page: &mut PageWriter<'_>, offset: usize, count: usize) {
-    assert!(offset % 8 == 0 && offset + count * 8 <= page.len(), "swip array outside of the page");
+    assert!(offset.is_multiple_of(8) && offset + count * 8 <= page.len(), "swip array outside of the page");
     let words = u16::try_from(offset / 8).expect("a page is at most 512 KiB before its swips end");
     page.set_u16(SWIP_OFFSET, words);
     page.set_u16(SWIP_COUNT, u16::try_from(count).expect("a page holds fewer than 65,536 swips"));

@@ -96,7 +96,7 @@ impl BufferPool {
     fn child_slow<'p>(&'p self, parent: &PageView<'p>, at: usize, word: Swip) -> Result<PageView<'p>, Interrupt> {
         // The word may be torn or stale: nothing is loaded because of it before it is known to be true (L4).
         parent.validate()?;
-        if word.page().is_none() || at % 8 != 0 || word.class().get() as usize >= self.frames.len() {
+        if word.page().is_none() || !at.is_multiple_of(8) || word.class().get() as usize >= self.frames.len() {
             return Err(Interrupt::Failed(self.bad_swip(parent.id, at)));
         }
         let (frame, view) = self.find_or_load(word.page(), word.class(), None)?;
@@ -148,14 +148,14 @@ impl BufferPool {
 
     fn place(&self, id: PageId, class: SizeClass) -> Result<(&FrameHeader, *mut u8)> {
         let (frame, _) = self.find_or_load(id, class, None)?;
-        self.frame_parts(class, frame)
+        Ok(self.frame_parts(class, frame))
     }
 
     /// Header and memory of a frame that the page table named.
-    pub(super) fn frame_parts(&self, class: SizeClass, frame: FrameId) -> Result<(&FrameHeader, *mut u8)> {
+    pub(super) fn frame_parts(&self, class: SizeClass, frame: FrameId) -> (&FrameHeader, *mut u8) {
         let frames = &self.frames[class.get() as usize];
         let header = frames.header(frame).unwrap_or_else(|| unreachable!("P2: the page table names frames that exist"));
-        Ok((header, frames.data(frame)))
+        (header, frames.data(frame))
     }
 
     /// A view of the page in `frame`, if it still holds `id`.

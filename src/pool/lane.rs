@@ -48,7 +48,7 @@ impl<'p> SlowLane<'p> {
         let pool = self.pool;
         loop {
             let (frame, _) = pool.find_or_load(id, class, Some(self))?;
-            let (header, data) = pool.frame_parts(class, frame)?;
+            let (header, data) = pool.frame_parts(class, frame);
             let guard = header.latch.shared();
             if header.page() == id {
                 return Ok(PageRef { pool, data, id, class, guard });
@@ -64,7 +64,7 @@ impl<'p> SlowLane<'p> {
         let pool = self.pool;
         loop {
             let (frame, _) = pool.find_or_load(id, class, Some(self))?;
-            let (header, data) = pool.frame_parts(class, frame)?;
+            let (header, data) = pool.frame_parts(class, frame);
             let guard = header.latch.exclusive();
             if header.page() == id {
                 return Ok(PageMut::new(pool, header, data, id, class, guard));

@@ -53,7 +53,7 @@ impl BufferPool {
     /// Loads `id` into `frame`; false if somebody else was first (the frame is given back then, as on errors).
     fn load_into(&self, id: PageId, class: SizeClass, frame: FrameId) -> Result<bool> {
         let frames = &self.frames[class.get() as usize];
-        let (header, data) = self.frame_parts(class, frame)?;
+        let (header, data) = self.frame_parts(class, frame);
         // The latch is taken before the table names the frame: who finds it there waits until the bytes are verified.
         let guard = header.latch.exclusive();
         if self.table.insert(id, Place { class, frame }).is_some() {

@@ -24,8 +24,11 @@ impl BufferPool {
     /// `NoSpace`, `PoolExhausted`, `Io`, `Poisoned`.
     pub fn reserve(&self, class: SizeClass) -> Result<NewPage<'_>> {
         let frame = self.acquire_frame(class)?;
-        match self.allocator.reserve(class).and_then(|id| self.discard(id).map(|()| id)) {
-            Ok(id) => Ok(NewPage { pool: self, id, class, frame: Some(frame) }),
+        match self.allocator.reserve(class) {
+            Ok(id) => {
+                self.discard(id);
+                Ok(NewPage { pool: self, id, class, frame: Some(frame) })
+            }
             Err(error) => {
                 self.release_frame(class, frame);
                 Err(error)
@@ -44,7 +47,7 @@ impl BufferPool {
         }
         // A resident frame of another class is a former life of the place.
         if self.table.get(id).is_some_and(|place| place.class != class) {
-            self.discard(id)?;
+            self.discard(id);
         }
         if self.table.get(id).is_some() {
             let page = self.exclusive(id, class)?;
@@ -57,10 +60,10 @@ impl BufferPool {
     }
 
     /// Throws away the frame of a page that is no more, without writing it: its place is about to be used anew.
-    pub(super) fn discard(&self, id: PageId) -> Result<()> {
+    pub(super) fn discard(&self, id: PageId) {
         loop {
-            let Some(place) = self.table.get(id) else { return Ok(()) };
-            let (header, _) = self.frame_parts(place.class, place.frame)?;
+            let Some(place) = self.table.get(id) else { return };
+            let (header, _) = self.frame_parts(place.class, place.frame);
             if header.has(super::frame::WRITING) {
                 self.await_flush();
                 continue;
@@ -72,7 +75,7 @@ impl BufferPool {
                 header.set_page(PageId::NONE);
                 drop(guard);
                 self.frames[place.class.get() as usize].give_back(place.frame);
-                return Ok(());
+                return;
             }
         }
     }
@@ -108,8 +111,11 @@ impl<'p> NewPage<'p> {
         let data = frames.data(frame);
         // Waits at most for a reader with a stale hint, who leaves when it sees that this is not its page.
         let guard = header.latch.exclusive();
-        let there = pool.table.insert(self.id, Place { class: self.class, frame });
-        assert!(there.is_none(), "P2: a place that is being given out is resident already");
+        while pool.table.insert(self.id, Place { class: self.class, frame }).is_some() {
+            // A reader that was held up since before the place's former page was freed has loaded that page once more.
+            // It is clean and nobody refers to it; whoever loads it needs none of our latches (L5).
+            pool.discard(self.id);
+        }
         header.set_page(self.id);
         header.set_warmth(super::frame::WARM);
         // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).

@@ -24,8 +24,9 @@ pub(crate) struct Plan {
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 /// Frames the pool needs at least: a few threads' paths, a split and a miss of the slow lane.
 const MIN_FRAMES: usize = 24;
-/// Per frame: its header and its share of the page table.
-const FRAME_OVERHEAD: usize = 64 + 40;
+/// Per frame: its header (and as many again for the frames of all greater classes together), its entry in the page table
+/// at the worst load, and its place in the free lists.
+const FRAME_OVERHEAD: usize = 64 + 64 + 40 + 8;
 
 impl Default for PoolOptions {
     fn default() -> PoolOptions {

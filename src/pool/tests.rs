@@ -327,3 +327,23 @@ fn many_threads_on_few_frames_lose_no_update() {
     let sum: u64 = ids.iter().map(|&id| rig.value(id)).sum();
     assert_eq!(sum, threads as u64 * rounds);
 }
+
+#[test]
+fn a_place_that_a_late_reader_loaded_again_can_still_be_used() {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    rig.pool.flush_all().unwrap();
+    // The page is freed and its place reserved anew; a reader that followed the old reference loads the old image.
+    rig.pool.discard(id);
+    let gate = rig.pool.allocator().enter();
+    rig.pool.allocator().apply_free(&gate, id, SizeClass::ZERO, Lsn::new(1));
+    drop(gate);
+    rig.pool.allocator().release_pending(Lsn::new(1));
+    let new = rig.pool.reserve(SizeClass::ZERO).unwrap();
+    assert_eq!(new.id(), id);
+    assert_eq!(rig.value(id), 1);
+    let page = new.into_page();
+    assert_eq!(page.reader().u64(64).unwrap(), 0);
+    drop(page);
+    assert_eq!(rig.value(id), 0, "P2: the page table names the new frame");
+}

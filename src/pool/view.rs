@@ -148,7 +148,7 @@ impl PageRef<'_> {
     /// The swip at byte `at` of the page, for repairing its hint; `None` unless `at` is aligned and inside of the page.
     #[must_use]
     pub fn swip(&self, at: usize) -> Option<&AtomicSwip> {
-        if at % 8 != 0 || at + 8 > self.pool.page_bytes(self.class) {
+        if !at.is_multiple_of(8) || at + 8 > self.pool.page_bytes(self.class) {
             return None;
         }
         // SAFETY: aligned and inside of the page, as just checked; frames are page-aligned. Swip words are only accessed
