@@ -33,8 +33,7 @@ pub mod store;
 
 #[cfg(feature = "btree")]
 pub use store::{
-    Batch, CasConflict, CheckReport, Durability, KeyRange, Progress, Range, Stats, Store, StoreOptions, SyncMethod,
-    SyncPoint, Tree,
+    Batch, CasConflict, CheckReport, Durability, KeyRange, Progress, Range, Stats, Store, StoreOptions, SyncPoint, Tree,
 };
 #[cfg(feature = "pool")]
 pub mod pool;
@@ -46,3 +45,9 @@ pub mod latch;
 pub mod sim;
 #[cfg(feature = "swip")]
 pub mod swip;
+
+#[cfg(feature = "wal")]
+pub mod wal;
+
+#[cfg(feature = "wal")]
+pub use wal::SyncMethod;

@@ -16,7 +16,7 @@ mod tree_write;
 
 pub use batch::Batch;
 pub use key_range::KeyRange;
-pub use options::{Durability, Progress, StoreOptions, SyncMethod};
+pub use options::{Durability, Progress, StoreOptions};
 pub use range::Range;
 pub use report::{CheckReport, Stats};
 pub use store_api::Store;

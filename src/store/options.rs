@@ -4,6 +4,7 @@ use super::{Store, open};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileDisk};
 use crate::sync::Arc;
+use crate::wal::SyncMethod;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -23,23 +24,6 @@ pub enum Durability {
     },
     /// When it is applied; on disk after [`Store::sync`](crate::Store::sync), a checkpoint or a close.
     Manual,
-}
-
-/// How the log is made durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum SyncMethod {
-    /// The best one that works here.
-    #[default]
-    Auto,
-    /// A write, then `fdatasync`.
-    Fdatasync,
-    /// One synced write (`RWF_DSYNC` where there is such a thing).
-    Dsync,
-    /// Synced writes past the page cache.
-    DirectDsync,
-    /// Synced writes through io_uring.
-    IoUring,
 }
 
 /// What a long recovery or another long work reports now and then.

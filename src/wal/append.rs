@@ -1,0 +1,155 @@
+//! Appending: an LSN is claimed and its bytes placed in one critical section (W2).
+//!
+//! Claiming the LSN first and copying later lets a flush acknowledge by the highest LSN it saw while bytes below it are
+//! still missing: acknowledged writes are then lost in a crash. Here both happen under one lock, and what a flush takes
+//! is a whole buffer of whole records.
+
+use super::group::HEADER;
+use super::log::Wal;
+use super::record::RECORD_OVERHEAD;
+use super::space::LogPermit;
+use crate::sync::{MutexGuard, Ordering};
+use crate::types::Lsn;
+
+/// The buffer that records go to, under the append lock.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    /// Room for a group header, then the records since the last flush took the buffer.
+    buf: Vec<u8>,
+    capacity: usize,
+    /// Where the first record in `buf` starts.
+    start: Lsn,
+    /// The end of the last record.
+    end: Lsn,
+    /// File bytes reserved for what is in `buf`.
+    account: u64,
+    records: u64,
+    record_bytes: u64,
+    /// When the first record came into `buf`, in nanoseconds of the log's clock plus one; 0 if there is none.
+    opened: u64,
+}
+
+/// What a flush takes: the group is in the buffer it swapped in.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) start: Lsn,
+    pub(crate) end: Lsn,
+    pub(crate) account: u64,
+}
+
+impl Appender {
+    pub(crate) fn new(capacity: usize, start: Lsn) -> Appender {
+        let buf = new_buffer(capacity);
+        Appender { buf, capacity, start, end: start, account: 0, records: 0, record_bytes: 0, opened: 0 }
+    }
+
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.records, self.record_bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buf.len() == HEADER
+    }
+
+    fn fits(&self, record: usize) -> bool {
+        record <= self.capacity - self.buf.len()
+    }
+
+    /// Swaps the filled buffer for `spare`, an empty one; `None` if nothing was appended.
+    pub(crate) fn take(&mut self, spare: &mut Vec<u8>) -> Option<Taken> {
+        if self.is_empty() {
+            return None;
+        }
+        debug_assert_eq!(spare.len(), HEADER, "the spare buffer is empty");
+        std::mem::swap(&mut self.buf, spare);
+        let taken = Taken { start: self.start, end: self.end, account: self.account };
+        self.start = self.end;
+        self.account = 0;
+        self.opened = 0;
+        Some(taken)
+    }
+
+    /// When the oldest record in the buffer came in.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+}
+
+/// An empty group buffer: it never grows beyond `capacity`, a multiple of 4,096.
+pub(crate) fn new_buffer(capacity: usize) -> Vec<u8> {
+    let mut buf = Vec::with_capacity(capacity);
+    buf.resize(HEADER, 0);
+    buf
+}
+
+/// Whether the length at the front is the record's.
+fn is_record(record: &[u8]) -> bool {
+    let len = record.first_chunk::<RECORD_OVERHEAD>().map(|len| u32::from_le_bytes(*len) as usize);
+    len == Some(record.len())
+}
+
+impl Wal {
+    /// Appends `record`, as [`RecordBuilder::finish`](super::RecordBuilder::finish) returned it, and returns its LSN: its
+    /// end. It is not durable before [`commit`](Wal::commit) of that LSN. Costs one lock and one copy; no allocation.
+    ///
+    /// Never fails, and waits at most for a log write, when both buffers are full: it may be called under latches, since
+    /// a log write needs none. In a poisoned log the record gets an LSN that never becomes durable. A record that is
+    /// malformed or longer than its permit, the caller's own broken invariant, poisons the log.
+    pub fn append(&self, permit: LogPermit<'_>, record: &[u8]) -> Lsn {
+        let sound = is_record(record) && record.len() <= permit.bytes();
+        let mut app = self.appender.lock();
+        if sound && !app.fits(record.len()) {
+            app = self.make_room(app, record.len());
+        }
+        let end = Lsn::new(app.end.get().saturating_add(record.len() as u64));
+        app.end = end;
+        if sound && app.fits(record.len()) {
+            self.place_record(&mut app, permit, record);
+        } else if !sound {
+            // Under the lock, so that no flush takes a buffer that lacks these bytes without seeing the poison.
+            self.poison.set("a log record is malformed or longer than the space reserved for it".into());
+        }
+        // Release: pairs with the Acquire in `position`.
+        self.position.store(end.get(), Ordering::Release);
+        drop(app);
+        if !sound {
+            self.wake_all();
+        }
+        end
+    }
+
+    #[inline]
+    fn place_record(&self, app: &mut Appender, permit: LogPermit<'_>, record: &[u8]) {
+        let opens = app.is_empty();
+        app.buf.extend_from_slice(record);
+        app.account += permit.spend(record.len(), opens);
+        app.records += 1;
+        app.record_bytes += record.len() as u64;
+        if opens {
+            self.note_opening(app);
+        }
+    }
+
+    /// Waits for a log write, or makes it, until `record` bytes fit; or until the log is poisoned.
+    #[cold]
+    fn make_room<'a>(&'a self, app: MutexGuard<'a, Appender>, record: usize) -> MutexGuard<'a, Appender> {
+        let mut app = app;
+        loop {
+            drop(app);
+            let alive = self.flush_or_wait();
+            app = self.appender.lock();
+            if !alive || app.fits(record) {
+                return app;
+            }
+        }
+    }
+
+    /// Notes the time of a group's first record, if time passes at all.
+    fn note_opening(&self, app: &mut Appender) {
+        let Some(clock) = self.clock else { return };
+        app.opened = (clock.elapsed().as_nanos() as u64).saturating_add(1);
+        if self.unsynced_since.load(Ordering::Relaxed) == 0 {
+            self.unsynced_since.store(app.opened, Ordering::Relaxed);
+        }
+    }
+}
