@@ -4,12 +4,14 @@
 //! **Why not slices.** An optimistic reader looks at bytes while a writer changes them and finds out afterwards, by the
 //! latch's version, whether what it saw counts (invariant L4). A `&[u8]` over such bytes would be undefined behaviour
 //! whatever is done with the result, so none is ever formed (invariant U1). Reads here are volatile loads of the frame's
-//! memory, bounds-checked against the page's length, into values of their own.
+//! memory, bounds-checked against the page's length, into values of their own. They go through one-field packed structs:
+//! a volatile load of a byte array compiles to single-byte loads, that of a packed integer to one (possibly unaligned) load.
 //!
 //! **The exception this makes.** Volatile reads racing with plain writes are outside the letter of the memory model
 //! (as in the Linux kernel's and crossbeam's seqlocks); what makes it work in practice is that the loads are real
 //! loads of mapped memory, that torn results are discarded by validation, and that the latch's fences order them.
 
+use crate::sync::{AtomicU64, Ordering};
 use core::marker::PhantomData;
 
 /// An offset or length read from a page led outside of it: the bytes are torn (restart) or damaged (corrupted).
@@ -34,6 +36,11 @@ pub struct PageWriter<'a> {
     _page: PhantomData<&'a mut u8>,
 }
 
+/// An integer without alignment, so that a volatile load of it is one load at any address.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+struct Unaligned<T>(T);
+
 macro_rules! load {
     ($name:ident, $ty:ty, $n:literal, $what:literal) => {
         #[doc = concat!("Reads the little-endian ", $what, " at `at`.")]
@@ -43,9 +50,9 @@ macro_rules! load {
                 return Err(OutOfBounds);
             }
             // SAFETY: `at + n <= len` was just checked, and the page's memory is mapped for the guard's lifetime (P3).
-            // `[u8; N]` has no alignment and every bit pattern is valid, so a torn read is a value like any other (L4).
-            let bytes = unsafe { self.ptr.add(at).cast::<[u8; $n]>().read_volatile() };
-            Ok(<$ty>::from_le_bytes(bytes))
+            // The packed integer has no alignment and every bit pattern is valid: a torn read is a value like any other (L4).
+            let value = unsafe { self.ptr.add(at).cast::<Unaligned<$ty>>().read_volatile() };
+            Ok(<$ty>::from_le(value.0))
         }
     };
 }
@@ -89,6 +96,20 @@ impl<'a> PageReader<'a> {
     load!(u16, u16, 2, "16-bit integer");
     load!(u32, u32, 4, "32-bit integer");
     load!(u64, u64, 8, "64-bit integer");
+
+    /// Reads `N` little-endian 32-bit integers from `at` on, with one bounds check: the compiler may use vector compares.
+    #[inline(always)]
+    pub fn u32s<const N: usize>(&self, at: usize) -> Result<[u32; N], OutOfBounds> {
+        if at > self.len || N * 4 > self.len - at {
+            return Err(OutOfBounds);
+        }
+        let mut out = [0u32; N];
+        for (i, value) in out.iter_mut().enumerate() {
+            // SAFETY: `at + 4 * N <= len` was just checked (P3, P8); any bit pattern is a value (L4).
+            *value = u32::from_le(unsafe { self.ptr.add(at + i * 4).cast::<Unaligned<u32>>().read_volatile() }.0);
+        }
+        Ok(out)
+    }
 
     /// Copies `out.len()` bytes from `at` on into `out`.
     #[inline]
@@ -202,6 +223,22 @@ impl<'a> PageWriter<'a> {
     store!(set_u16, u16, "16-bit integer");
     store!(set_u32, u32, "32-bit integer");
     store!(set_u64, u64, "64-bit integer");
+
+    /// Writes the reference word at `at`, a multiple of 8, as one atomic store: readers of references load them the same
+    /// way. Panics outside of the page or unaligned.
+    #[inline]
+    pub fn set_word(&mut self, at: usize, value: u64) {
+        assert!(at % 8 == 0 && at <= self.len && 8 <= self.len - at, "reference outside of the page");
+        let word = self.ptr.wrapping_add(at).cast::<u64>();
+        if word.is_aligned() {
+            // SAFETY: in range and aligned, both just checked; the latch is held (L3), so the only other accesses are
+            // atomic loads of the same word (U1).
+            unsafe { AtomicU64::from_ptr(word) }.store(value.to_le(), Ordering::Relaxed);
+        } else {
+            // Private memory (a `Vec` of bytes) need not be aligned, and nobody else sees it.
+            self.write(at, &value.to_le_bytes());
+        }
+    }
 
     /// Writes `bytes` at `at`. Panics outside of the page: our own broken invariant.
     #[inline(always)]

@@ -1,0 +1,138 @@
+//! The logged operations on nodes: their payloads, and applying them.
+//!
+//! Live changes and redo call the same functions with the same payload, so a page recovered from the log is the page that
+//! was, byte for byte (but for reference hints, which are in no record).
+//!
+//! | op | payload |
+//! |---|---|
+//! | [`INSERT`] | `key length: u16 (2 flag bits on top), key, value` |
+//! | [`UPDATE`] | as `INSERT` |
+//! | [`REMOVE`] | key |
+//! | [`INIT`] | a [`Content`]: the page becomes that node; applied without reading what was there |
+//! | [`TRUNCATE`] | separator: the new upper fence |
+//! | [`ABSORB`] | the [`Content`] of the right neighbour |
+//! | [`INSERT_SEPARATOR`] | `page id of the child on its right: u64, separator` |
+//! | [`REMOVE_SEPARATOR`] | separator; the child on its right goes with it |
+//! | [`FREE`] | nothing: the page is no node any more |
+//! | [`REBUILD`] | a [`Content`]: a node becomes another, keeping its page: roots that grow and shrink |
+
+use super::*;
+use crate::page::bytes::PageWriter;
+use crate::page::header::{self, set_swip_array};
+use crate::types::{PageId, PageKind, TreeId};
+
+/// Inserts a record into a leaf.
+pub const INSERT: u8 = 1;
+/// Replaces a record's value.
+pub const UPDATE: u8 = 2;
+/// Removes a record.
+pub const REMOVE: u8 = 3;
+/// Makes a page a node; the part carries the flag that it initializes the page.
+pub const INIT: u8 = 4;
+/// Cuts a node at a separator: the left page of a split.
+pub const TRUNCATE: u8 = 5;
+/// Takes over the right neighbour: the left page of a merge.
+pub const ABSORB: u8 = 6;
+/// Adds a separator and a child to an inner node.
+pub const INSERT_SEPARATOR: u8 = 7;
+/// Removes a separator and a child from an inner node.
+pub const REMOVE_SEPARATOR: u8 = 8;
+/// Ends a page's life as a node.
+pub const FREE: u8 = 9;
+/// Rewrites a node in its page.
+pub const REBUILD: u8 = 10;
+
+/// The bytes an `INSERT` or `UPDATE` payload takes beside key and value.
+pub const RECORD_OVERHEAD: usize = 2;
+
+/// Appends the payload of [`INSERT`] and [`UPDATE`].
+pub fn encode_record(key: &[u8], flags: u8, value: &[u8], out: &mut Vec<u8>) {
+    let word = key.len() as u16 & KEY_LENGTH_MASK | u16::from(flags & 3) << 14;
+    out.extend_from_slice(&word.to_le_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+}
+
+/// Takes a record's payload apart: key, flags, value. `None` if it is too short.
+#[must_use]
+pub fn decode_record(payload: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    let (word, rest) = payload.split_first_chunk::<2>()?;
+    let word = u16::from_le_bytes(*word);
+    let (key, value) = rest.split_at_checked(usize::from(word & KEY_LENGTH_MASK))?;
+    Some((key, (word >> 14) as u8, value))
+}
+
+/// Appends the payload of [`INSERT_SEPARATOR`].
+pub fn encode_separator(separator: &[u8], child: PageId, out: &mut Vec<u8>) {
+    out.extend_from_slice(&child.get().to_le_bytes());
+    out.extend_from_slice(separator);
+}
+
+/// Takes the payload of [`INSERT_SEPARATOR`] apart.
+#[must_use]
+pub fn decode_separator(payload: &[u8]) -> Option<(&[u8], PageId)> {
+    let (child, separator) = payload.split_first_chunk::<8>()?;
+    Some((separator, PageId::new(u64::from_le_bytes(*child))))
+}
+
+/// Applies one operation to page `id`. The live path calls it with payloads it has just made and checked, redo with what
+/// the log holds.
+///
+/// # Errors
+/// [`EditError`] if the operation does not fit the page or the payload is nonsense; the page is unchanged or, if it was
+/// damaged itself, worthless as before. Never panics on account of either.
+pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result<(), EditError> {
+    let mut node = SlottedPageMut::new(page);
+    if !matches!(op, INIT | FREE) && node.page.reader().u8(header::KIND)? != PageKind::BTREE.get() {
+        return Err(EditError::Damaged("a node operation on a page that is none"));
+    }
+    match op {
+        INSERT | UPDATE => {
+            let (key, flags, value) = decode_record(payload).ok_or(SHORT)?;
+            let at = place(&node, key)?;
+            match (op, at) {
+                (INSERT, Search::Insert(at)) => node.insert_at(at, key, flags, value),
+                (UPDATE, Search::Found(at)) => node.update_at(at, flags, value),
+                _ => Err(EditError::Damaged("a record inserted twice, or updated without being there")),
+            }
+        }
+        REMOVE => match place(&node, payload)? {
+            Search::Found(at) => node.remove_at(at),
+            Search::Insert(_) => Err(EditError::Damaged("a record removed without being there")),
+        },
+        INIT => node.init(id, &Content::parse(payload).ok_or(SHORT)?),
+        REBUILD => node.build(&Content::parse(payload).ok_or(SHORT)?),
+        TRUNCATE => node.truncate(payload),
+        ABSORB => node.absorb(&Content::parse(payload).ok_or(SHORT)?),
+        INSERT_SEPARATOR => {
+            let (separator, child) = decode_separator(payload).ok_or(SHORT)?;
+            node.insert_separator(separator, child)
+        }
+        REMOVE_SEPARATOR => node.remove_separator(payload),
+        FREE => {
+            free(&mut node.page, id);
+            Ok(())
+        }
+        _ => Err(EditError::Damaged("an unknown operation")),
+    }
+}
+
+const SHORT: EditError = EditError::Damaged("a payload that ends early");
+
+fn place(node: &SlottedPageMut<'_>, key: &[u8]) -> Result<Search, EditError> {
+    let node = node.node()?;
+    if !node.is_leaf() || !node.covers(key)? {
+        return Err(EditError::Damaged("a record for another leaf"));
+    }
+    Ok(node.search(key)?)
+}
+
+/// Makes the page a free one: nothing of the node stays.
+fn free(page: &mut PageWriter<'_>, id: PageId) {
+    set_swip_array(page, 0, 0);
+    page.set_u8(header::KIND, PageKind::FREE.get());
+    page.set_u64(header::PAGE_ID, id.get());
+    page.set_u32(header::TREE, TreeId::NONE.get());
+    let size = page.len();
+    page.fill(NODE, size - NODE, 0);
+}

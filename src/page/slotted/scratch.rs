@@ -1,0 +1,27 @@
+//! Buffers that live with the thread, so that the steady state allocates nothing. Re-entrant: an inner use gets another one.
+
+use std::cell::RefCell;
+
+/// How many buffers a thread keeps, and how large they may be.
+const KEEP: usize = 8;
+const KEEP_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with an empty buffer.
+pub(crate) fn with<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let mut buffer = POOL.with(|pool| pool.borrow_mut().pop()).unwrap_or_default();
+    let result = f(&mut buffer);
+    buffer.clear();
+    if buffer.capacity() <= KEEP_BYTES {
+        POOL.with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < KEEP {
+                pool.push(buffer);
+            }
+        });
+    }
+    result
+}
