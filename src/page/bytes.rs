@@ -228,7 +228,7 @@ impl<'a> PageWriter<'a> {
     /// way. Panics outside of the page or unaligned.
     #[inline]
     pub fn set_word(&mut self, at: usize, value: u64) {
-        assert!(at % 8 == 0 && at <= self.len && 8 <= self.len - at, "reference outside of the page");
+        assert!(at.is_multiple_of(8) && at <= self.len && 8 <= self.len - at, "reference outside of the page");
         let word = self.ptr.wrapping_add(at).cast::<u64>();
         if word.is_aligned() {
             // SAFETY: in range and aligned, both just checked; the latch is held (L3), so the only other accesses are

@@ -28,7 +28,8 @@ impl SlottedPageMut<'_> {
     /// [`SlottedPageMut::build`], with `keep` bytes of the free room not to be spent on capacity.
     fn build_keeping(&mut self, content: &Content<'_>, keep: usize) -> Result<(), EditError> {
         let size = self.page.len();
-        let spare = size.checked_sub(content.page_bytes()).ok_or(EditError::Damaged("the content outgrows the page"))?;
+        let spare =
+            size.checked_sub(content.page_bytes()).ok_or(EditError::Damaged("the content outgrows the page"))?;
         check_order(content)?;
         let prefix = content.prefix_len();
         let capacity = if content.level == 0 { 0 } else { capacity_for(content.count, spare.saturating_sub(keep)) };
@@ -60,8 +61,7 @@ impl SlottedPageMut<'_> {
                 heap -= VALUE_LENGTH_BYTES;
                 page.set_u16(heap, entry.value.len() as u16);
             }
-            let slot =
-                Slot { head: head_of(entry.key), offset: heap, key_len: entry.key.len(), flags: entry.flags };
+            let slot = Slot { head: head_of(entry.key), offset: heap, key_len: entry.key.len(), flags: entry.flags };
             page.set_u64(SLOTS + i * SLOT_BYTES, slot.to_word());
         }
         page.set_u32(HEAP_START, heap as u32);
@@ -87,7 +87,11 @@ impl SlottedPageMut<'_> {
         self.build(content)
     }
 
-    fn rebuild(&mut self, keep: usize, encode: impl FnOnce(&SlottedPage<'_>, &mut Vec<u8>) -> Result<(), EditError>) -> Result<(), EditError> {
+    fn rebuild(
+        &mut self,
+        keep: usize,
+        encode: impl FnOnce(&SlottedPage<'_>, &mut Vec<u8>) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
         scratch::with(|bytes| {
             encode(&self.node()?, bytes)?;
             let content = Content::parse(bytes).ok_or(EditError::Damaged("entries do not fit their node"))?;

@@ -118,7 +118,12 @@ impl<'a> Content<'a> {
     pub fn page_bytes(&self) -> usize {
         let per_entry = if self.level == 0 { SLOT_BYTES - 2 } else { SLOT_BYTES - 2 + WORD_BYTES };
         let child = if self.level == 0 { 0 } else { WORD_BYTES };
-        SLOTS + self.lower.len() + self.upper.map_or(0, <[u8]>::len) + self.entries.len() + self.count * per_entry + child
+        SLOTS
+            + self.lower.len()
+            + self.upper.map_or(0, <[u8]>::len)
+            + self.entries.len()
+            + self.count * per_entry
+            + child
     }
 }
 

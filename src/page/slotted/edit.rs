@@ -175,11 +175,7 @@ impl<'a> SlottedPageMut<'a> {
         let distance = count / (HINT_COUNT + 1);
         // A change of the distance moves every hint; otherwise those in front of the change stay.
         let moved = count % (HINT_COUNT + 1) == 0 || count % (HINT_COUNT + 1) == HINT_COUNT;
-        let first = if moved || count == HINT_MIN {
-            0
-        } else {
-            (from / distance).saturating_sub(1)
-        };
+        let first = if moved || count == HINT_MIN { 0 } else { (from / distance).saturating_sub(1) };
         for i in first..HINT_COUNT {
             let head = self.node()?.slot((i + 1) * distance)?.head;
             self.page.set_u32(HINTS + i * 4, head);

@@ -5,16 +5,17 @@
 
 use super::*;
 use crate::page::header::set_swip_array;
-use crate::types::{FrameId, PageId};
+use crate::swip::Swip;
+use crate::types::{PageId, SizeClass};
 
 /// The reference word for a child whose frame is not known.
 pub(super) fn child_word(id: PageId) -> u64 {
-    id.get() << 24 | u64::from(FrameId::NONE.get())
+    Swip::evicted(id, SizeClass::ZERO).to_bits()
 }
 
 /// The page that a reference word names.
 pub(super) fn child_page(word: u64) -> PageId {
-    PageId::new(word >> 24 & PageId::MAX.get())
+    Swip::from_bits(word).page()
 }
 
 impl SlottedPage<'_> {

@@ -56,7 +56,7 @@ mod verify;
 
 pub use content::Content;
 pub use edit::{EditError, SlottedPageMut};
-pub use read::{SlottedPage, Slot};
+pub use read::{Slot, SlottedPage};
 pub use search::Search;
 pub use separator::{common_prefix, shortest_separator};
 pub use split::{InnerSplit, LeafSplit};

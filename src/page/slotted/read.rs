@@ -288,11 +288,7 @@ impl<'a> SlottedPage<'a> {
     /// The bytes the entry of slot `i` takes in the heap.
     pub(super) fn entry_bytes(&self, i: usize) -> Result<usize, OutOfBounds> {
         let slot = self.slot(i)?;
-        if self.is_leaf() {
-            Ok(VALUE_LENGTH_BYTES + slot.key_len + self.value_range(i)?.1)
-        } else {
-            Ok(slot.key_len)
-        }
+        if self.is_leaf() { Ok(VALUE_LENGTH_BYTES + slot.key_len + self.value_range(i)?.1) } else { Ok(slot.key_len) }
     }
 
     /// The byte offset of the reference to child `i`, for the pool to follow.

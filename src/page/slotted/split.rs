@@ -226,7 +226,8 @@ impl SlottedPage<'_> {
         let slot = self.search(key)?.slot();
         let all = Virtual::new(*self, key, 0, None)?;
         let (left, total, size) = (all.sums[slot], all.sums[all.len()], self.page_size());
-        let fits = SLOTS + all.fences.0 + key.len() + left <= size && SLOTS + all.fences.1 + key.len() + total - left <= size;
+        let fits =
+            SLOTS + all.fences.0 + key.len() + left <= size && SLOTS + all.fences.1 + key.len() + total - left <= size;
         Ok(fits.then_some(LeafSplit { slot }))
     }
 

@@ -177,7 +177,8 @@ impl Leaves {
     fn split(&mut self, i: usize, key: &[u8], value_len: usize, at: Search) {
         let (mut separator, mut right) = (Vec::new(), Vec::new());
         let node = self.pages[i].node();
-        let split = node.choose_leaf_split(key, value_len, at, &mut separator).expect("a legal record can be split for");
+        let split =
+            node.choose_leaf_split(key, value_len, at, &mut separator).expect("a legal record can be split for");
         node.encode_right(split.slot, &separator, &mut right).expect("encode");
         let mut new = Page::new(self.size);
         new.apply(INIT, &right).expect("the right half fits");
@@ -426,8 +427,7 @@ fn sorted_loads_fill_pages_in_both_directions() {
                 leaves.put(format!("user{:020}", i).as_bytes(), &[7; 100]);
             }
             let full = leaves.pages.len() - 2;
-            let used: usize =
-                leaves.pages[1..=full].iter().map(|p| size - p.node().free_bytes().expect("free")).sum();
+            let used: usize = leaves.pages[1..=full].iter().map(|p| size - p.node().free_bytes().expect("free")).sum();
             let fill = used as f64 / (full * size) as f64;
             assert!(fill > 0.95, "{size} descending {descending}: {fill}");
         }
@@ -490,7 +490,8 @@ fn a_freed_page_is_no_node() {
 
 #[test]
 fn separators_are_as_short_as_can_be() {
-    for (left, right, expected) in [("abc", "abd", "abd"), ("abc", "b", "b"), ("ab", "abcdef", "abc"), ("", "xyz", "x")] {
+    for (left, right, expected) in [("abc", "abd", "abd"), ("abc", "b", "b"), ("ab", "abcdef", "abc"), ("", "xyz", "x")]
+    {
         let n = shortest_separator(left.as_bytes(), right.as_bytes());
         assert_eq!(&right[..n], expected);
     }
