@@ -167,6 +167,7 @@ pub enum Error {
 }
 
 impl Error {
+    #[cfg(any(feature = "pool", feature = "wal"))]
     /// An I/O error with its context; a full disk becomes [`Error::NoSpace`].
     pub(crate) fn io(op: &'static str, path: Option<&std::path::Path>, source: io::Error) -> Error {
         if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
@@ -175,6 +176,7 @@ impl Error {
         Error::Io { op, path: path.map(Into::into), source: Arc::new(source) }
     }
 
+    #[cfg(any(feature = "pool", feature = "wal"))]
     /// Damage at a place.
     pub(crate) fn corrupted(site: Site, detail: impl Into<String>) -> Error {
         Error::Corrupted { site, detail: detail.into() }

@@ -1,17 +1,151 @@
 //! The only import of atomics, locks and threads: std and parking_lot, or loom or shuttle under their cfg.
 //!
-//! Every other module takes its primitives from here, so that the same code runs under a model checker.
+//! Every other module takes its primitives from here, so that the same code runs under a model checker. A checker cannot
+//! see inside parking_lot: where the latch needs a raw reader-writer lock it gets [`RawLatch`], which is parking_lot's in a
+//! build and a small lock of checked atomics in a model. Under loom only the `latch` and `swip` features build.
 
 #![allow(unused_imports)]
 
-pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+#[cfg(not(any(loom, shuttle)))]
+mod real {
+    pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::Arc;
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use std::thread;
 
-#[cfg(any(feature = "latch", feature = "wal"))]
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+    #[cfg(any(feature = "latch", feature = "wal"))]
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+
+    /// How often a waiter looks again before it parks: some hundred nanoseconds, longer than a short change of a page.
+    pub(crate) const SPINS: u32 = 100;
+}
+
+#[cfg(loom)]
+mod real {
+    pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::sync::Arc;
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use loom::thread;
+
+    /// A model explores every interleaving: looking twice shows it nothing new.
+    pub(crate) const SPINS: u32 = 1;
+}
+
+#[cfg(all(shuttle, not(loom)))]
+mod real {
+    pub(crate) use shuttle::hint::spin_loop;
+    pub(crate) use shuttle::sync::Arc;
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use shuttle::thread;
+
+    #[cfg(any(feature = "latch", feature = "wal"))]
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+
+    /// See the real one.
+    pub(crate) const SPINS: u32 = 1;
+}
+
+pub(crate) use real::*;
 
 /// For what is locked outside of any checked protocol: process-wide tables, and the simulated disk, which builds without
 /// parking_lot.
 pub(crate) use std::sync::Mutex as StdMutex;
+
+#[cfg(all(feature = "latch", not(any(loom, shuttle))))]
+pub(crate) use parking_lot::RawRwLock as RawLatch;
+
+#[cfg(all(feature = "latch", not(any(loom, shuttle))))]
+pub(crate) use parking_lot::lock_api::RawRwLock as RawLatchOps;
+
+#[cfg(all(feature = "latch", any(loom, shuttle)))]
+pub(crate) use model::{RawLatch, RawLatchOps};
+
+/// The stand-in for parking_lot's raw lock in a model: the same operations and orderings, waiting by yielding.
+#[cfg(all(feature = "latch", any(loom, shuttle)))]
+mod model {
+    use super::{AtomicUsize, Ordering, thread};
+    use core::marker::PhantomData;
+
+    /// Proof of a held lock; not `Send`, as parking_lot's.
+    pub(crate) struct Held(PhantomData<*mut ()>);
+
+    const WRITER: usize = usize::MAX;
+
+    pub(crate) struct RawLatch {
+        /// The number of readers, or `WRITER`.
+        state: AtomicUsize,
+    }
+
+    /// The part of lock_api's trait that the latch uses.
+    pub(crate) trait RawLatchOps {
+        type SharedGuard;
+        type ExclusiveGuard;
+    }
+
+    impl RawLatchOps for RawLatch {
+        type SharedGuard = Held;
+        type ExclusiveGuard = Held;
+    }
+
+    impl RawLatch {
+        pub(crate) fn new() -> RawLatch {
+            RawLatch { state: AtomicUsize::new(0) }
+        }
+
+        pub(crate) fn lock_shared(&self) -> Held {
+            loop {
+                if let Some(held) = self.try_lock_shared() {
+                    return held;
+                }
+                thread::yield_now();
+            }
+        }
+
+        pub(crate) fn try_lock_shared(&self) -> Option<Held> {
+            let mut seen = self.state.load(Ordering::Relaxed);
+            while seen != WRITER {
+                // Acquire: pairs with the Release in `unlock_exclusive`.
+                match self.state.compare_exchange(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => return Some(Held(PhantomData)),
+                    Err(now) => seen = now,
+                }
+            }
+            None
+        }
+
+        /// The caller passes the proof that it holds the lock shared.
+        #[allow(unsafe_code)]
+        pub(crate) unsafe fn unlock_shared(&self, _held: Held) {
+            // Release: pairs with the Acquire of the next exclusive lock.
+            self.state.fetch_sub(1, Ordering::Release);
+        }
+
+        pub(crate) fn lock_exclusive(&self) -> Held {
+            loop {
+                if let Some(held) = self.try_lock_exclusive() {
+                    return held;
+                }
+                thread::yield_now();
+            }
+        }
+
+        pub(crate) fn try_lock_exclusive(&self) -> Option<Held> {
+            // Acquire: pairs with the Release of the unlocks.
+            let won = self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed);
+            won.ok().map(|_| Held(PhantomData))
+        }
+
+        /// The caller passes the proof that it holds the lock exclusively.
+        #[allow(unsafe_code)]
+        pub(crate) unsafe fn unlock_exclusive(&self, _held: Held) {
+            // Release: pairs with the Acquire of the next lock.
+            self.state.store(0, Ordering::Release);
+        }
+    }
+}

@@ -1,91 +1,195 @@
-//! temp
-#![allow(missing_docs, unsafe_code, clippy::all)]
-use parking_lot::*;
-use std::sync::atomic::*;
-#[derive(Debug, Clone, Copy)]
+//! `HybridLatch`: one latch, three ways to hold it.
+//!
+//! | mode | who may be there at the same time | cost without contention |
+//! |---|---|---|
+//! | optimistic | everybody; the reader finds out afterwards whether a writer was there | two loads and a fence, nothing written |
+//! | shared | optimistic and shared | two atomic read-modify-writes |
+//! | exclusive | optimistic, who will fail their validation | two read-modify-writes and two stores |
+//!
+//! A 64-bit **version** stands beside parking_lot's raw reader-writer lock. It is odd exactly while the latch is held
+//! exclusively (L2) and never goes backwards (L1). An optimistic reader remembers the even version it started from, reads,
+//! and validates that the version is still the same. This is the hybrid latch of LeanStore (Böttcher, Leis, Giceva,
+//! Neumann: "Scalable and Robust Latches for Database Systems", DaMoN 2020), a seqlock with a way to wait.
+//!
+//! **Orderings.** The writer, which owns the raw lock: version odd (Relaxed), `fence(Release)`, data stores, version even
+//! (Release). The reader: version (Acquire), data loads, `fence(Acquire)`, version again (Relaxed).
+//! - The Acquire load pairs with the Release store of the even version: data written before is seen.
+//! - The two fences pair through the data: if a data load saw a store of a writer, then the reader's fence synchronises with
+//!   the writer's, so the second load of the version sees at least the odd value and the validation fails. An Acquire on
+//!   the second load alone would not do: it does not order the data loads *before* it.
+//!
+//! A validated read may act on what it saw (L4). Data that is read optimistically must be read with atomic or otherwise
+//! tear-tolerant loads; the latch guards no data of its own.
+//!
+//! ```
+//! use pagebox::latch::HybridLatch;
+//! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//!
+//! let (latch, a, b) = (HybridLatch::new(), AtomicU64::new(1), AtomicU64::new(1));
+//! {
+//!     let _writing = latch.exclusive();
+//!     a.store(2, Relaxed);
+//!     b.store(2, Relaxed);
+//! }
+//! let pair = latch.read(3, || (a.load(Relaxed), b.load(Relaxed)));
+//! assert_eq!(pair, (2, 2));
+//! ```
+
+#![allow(unsafe_code)]
+
+mod guards;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use guards::{ExclusiveGuard, OptimisticGuard, SharedGuard};
+
+#[cfg(not(any(loom, shuttle)))]
+use crate::sync::RawLatchOps;
+use crate::sync::{AtomicU64, Ordering, RawLatch, SPINS, fence, spin_loop};
+use core::fmt;
+
+/// What was read optimistically does not count: start again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restart;
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a writer was there meanwhile: start again")
+    }
+}
+
+impl std::error::Error for Restart {}
+
+/// A latch with optimistic, shared and exclusive modes. It guards no data of its own. 16 bytes.
 pub struct HybridLatch {
-    v: AtomicU64,
-    l: parking_lot::RwLock<()>,
+    /// Odd exactly while held exclusively (L2); never goes backwards (L1).
+    pub(crate) version: AtomicU64,
+    pub(crate) raw: RawLatch,
 }
-#[derive(Clone, Copy)]
-pub struct OptimisticGuard<'a> {
-    l: &'a HybridLatch,
-    v: u64,
-}
-pub struct SharedGuard<'a> {
-    _l: RwLockReadGuard<'a, ()>,
-    v: u64,
-}
-pub struct ExclusiveGuard<'a> {
-    l: &'a HybridLatch,
-    _g: RwLockWriteGuard<'a, ()>,
-}
+
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<HybridLatch>() <= 24);
+
 impl HybridLatch {
-    pub fn new() -> Self {
-        HybridLatch { v: AtomicU64::new(0), l: RwLock::new(()) }
+    /// A free latch at version 0.
+    #[must_use]
+    #[cfg(not(any(loom, shuttle)))]
+    pub const fn new() -> HybridLatch {
+        HybridLatch { version: AtomicU64::new(0), raw: RawLatch::INIT }
     }
-    pub fn version(&self) -> u64 {
-        self.v.load(Ordering::Relaxed)
+
+    /// A free latch at version 0.
+    #[must_use]
+    #[cfg(any(loom, shuttle))]
+    pub fn new() -> HybridLatch {
+        HybridLatch { version: AtomicU64::new(0), raw: RawLatch::new() }
     }
+
+    /// Starts an optimistic read. If a writer is there, spins for a bounded time, then parks until it is gone.
+    #[inline(always)]
     pub fn optimistic(&self) -> OptimisticGuard<'_> {
-        loop {
-            let v = self.v.load(Ordering::Acquire);
-            if v % 2 == 0 {
-                return OptimisticGuard { l: self, v };
+        match self.try_optimistic() {
+            Ok(guard) => guard,
+            Err(Restart) => self.optimistic_slow(),
+        }
+    }
+
+    /// Starts an optimistic read unless a writer is there.
+    ///
+    /// # Errors
+    /// [`Restart`] while the latch is held exclusively.
+    #[inline(always)]
+    pub fn try_optimistic(&self) -> Result<OptimisticGuard<'_>, Restart> {
+        // Acquire: pairs with the Release store of the even version in `ExclusiveGuard::drop`.
+        let version = self.version.load(Ordering::Acquire);
+        if version & 1 == 1 {
+            return Err(Restart);
+        }
+        Ok(OptimisticGuard { latch: self, version })
+    }
+
+    /// Takes the latch shared; spins, then parks, while a writer is there.
+    #[inline]
+    pub fn shared(&self) -> SharedGuard<'_> {
+        SharedGuard { latch: self, held: Some(self.raw.lock_shared()) }
+    }
+
+    /// Takes the latch shared, or not at all if that would mean to wait.
+    #[inline]
+    pub fn try_shared(&self) -> Option<SharedGuard<'_>> {
+        Some(SharedGuard { latch: self, held: Some(self.raw.try_lock_shared()?) })
+    }
+
+    /// Takes the latch exclusively; spins, then parks, while anybody holds it.
+    #[inline]
+    pub fn exclusive(&self) -> ExclusiveGuard<'_> {
+        let held = self.raw.lock_exclusive();
+        self.enter(held)
+    }
+
+    /// Takes the latch exclusively, or not at all if that would mean to wait.
+    #[inline]
+    pub fn try_exclusive(&self) -> Option<ExclusiveGuard<'_>> {
+        let held = self.raw.try_lock_exclusive()?;
+        Some(self.enter(held))
+    }
+
+    /// Runs `f` optimistically, at most `attempts` times, and if a writer was there each time, once more under the shared
+    /// latch. So `f` may run several times, and its result counts once: it must not act on what it sees.
+    pub fn read<R>(&self, attempts: u32, mut f: impl FnMut() -> R) -> R {
+        for _ in 0..attempts {
+            let guard = self.optimistic();
+            let result = f();
+            if guard.validate().is_ok() {
+                return result;
             }
+        }
+        let _shared = self.shared();
+        f()
+    }
+
+    /// The version at this moment: odd while held exclusively. Exact only for who holds the latch.
+    #[must_use]
+    #[inline(always)]
+    pub fn version(&self) -> u64 {
+        // Relaxed: under the shared or exclusive latch the raw lock orders it; otherwise it is a hint.
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// From raw lock to exclusive guard: the version becomes odd before any data is written (L2).
+    #[inline(always)]
+    pub(crate) fn enter(&self, held: guards::HeldExclusive) -> ExclusiveGuard<'_> {
+        let version = self.version.load(Ordering::Relaxed);
+        // Relaxed: nobody else writes the version while the raw lock is held; the fence orders it before the data.
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        // Release: pairs with the Acquire fence in `OptimisticGuard::validate`.
+        fence(Ordering::Release);
+        ExclusiveGuard { latch: self, held: Some(held) }
+    }
+
+    #[cold]
+    fn optimistic_slow(&self) -> OptimisticGuard<'_> {
+        loop {
+            for _ in 0..SPINS {
+                if let Ok(guard) = self.try_optimistic() {
+                    return guard;
+                }
+                spin_loop();
+            }
+            // Whoever waits for the shared latch sleeps until the writer is gone.
             drop(self.shared());
         }
     }
-    pub fn shared(&self) -> SharedGuard<'_> {
-        let g = self.l.read();
-        SharedGuard { _l: g, v: self.version() }
-    }
-    pub fn try_shared(&self) -> Option<SharedGuard<'_>> {
-        self.l.try_read().map(|g| SharedGuard { _l: g, v: self.version() })
-    }
-    fn ex<'a>(&'a self, g: RwLockWriteGuard<'a, ()>) -> ExclusiveGuard<'a> {
-        let v = self.version();
-        self.v.store(v + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        ExclusiveGuard { l: self, _g: g }
-    }
-    pub fn exclusive(&self) -> ExclusiveGuard<'_> {
-        let g = self.l.write();
-        self.ex(g)
-    }
-    pub fn try_exclusive(&self) -> Option<ExclusiveGuard<'_>> {
-        self.l.try_write().map(|g| self.ex(g))
+}
+
+impl Default for HybridLatch {
+    fn default() -> HybridLatch {
+        HybridLatch::new()
     }
 }
-impl<'a> OptimisticGuard<'a> {
-    pub fn validate(&self) -> Result<(), Restart> {
-        fence(Ordering::Acquire);
-        if self.l.version() == self.v { Ok(()) } else { Err(Restart) }
-    }
-    pub fn try_upgrade(self) -> Result<ExclusiveGuard<'a>, Restart> {
-        let Some(g) = self.l.l.try_write() else { return Err(Restart) };
-        if self.l.version() != self.v {
-            return Err(Restart);
-        }
-        Ok(self.l.ex(g))
-    }
-    pub fn try_upgrade_shared(self) -> Result<SharedGuard<'a>, Restart> {
-        let g = self.l.try_shared().ok_or(Restart)?;
-        if g.v != self.v {
-            return Err(Restart);
-        }
-        Ok(g)
-    }
-}
-impl SharedGuard<'_> {
-    pub fn version(&self) -> u64 {
-        self.v
-    }
-}
-impl Drop for ExclusiveGuard<'_> {
-    fn drop(&mut self) {
-        let v = self.l.version();
-        self.l.v.store(v + 1, Ordering::Release);
+
+impl fmt::Debug for HybridLatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HybridLatch").field("version", &self.version()).finish()
     }
 }
