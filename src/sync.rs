@@ -66,11 +66,16 @@ pub(crate) use parking_lot::lock_api::RawRwLock as RawLatchOps;
 #[cfg(all(feature = "latch", any(loom, shuttle)))]
 pub(crate) use model::{RawLatch, RawLatchOps};
 
-/// The stand-in for parking_lot's raw lock in a model: the same operations and orderings, waiting by yielding.
+/// The stand-in for parking_lot's raw lock in a model: the same operations and orderings on the state word; whoever has to
+/// wait does so on a condition variable, since a checker has no use for a lock that spins.
 #[cfg(all(feature = "latch", any(loom, shuttle)))]
 mod model {
-    use super::{AtomicUsize, Ordering, thread};
+    use super::{AtomicUsize, Ordering};
     use core::marker::PhantomData;
+    #[cfg(loom)]
+    use loom::sync::{Condvar, Mutex};
+    #[cfg(all(shuttle, not(loom)))]
+    use shuttle::sync::{Condvar, Mutex};
 
     /// Proof of a held lock; not `Send`, as parking_lot's.
     pub(crate) struct Held(PhantomData<*mut ()>);
@@ -80,6 +85,8 @@ mod model {
     pub(crate) struct RawLatch {
         /// The number of readers, or `WRITER`.
         state: AtomicUsize,
+        waiting: Mutex<()>,
+        free: Condvar,
     }
 
     /// The part of lock_api's trait that the latch uses.
@@ -95,16 +102,30 @@ mod model {
 
     impl RawLatch {
         pub(crate) fn new() -> RawLatch {
-            RawLatch { state: AtomicUsize::new(0) }
+            RawLatch { state: AtomicUsize::new(0), waiting: Mutex::new(()), free: Condvar::new() }
+        }
+
+        /// Tries, then waits for an unlock between tries.
+        fn wait_for(&self, try_lock: impl Fn() -> Option<Held>) -> Held {
+            if let Some(held) = try_lock() {
+                return held;
+            }
+            let mut turn = self.waiting.lock().unwrap();
+            loop {
+                if let Some(held) = try_lock() {
+                    return held;
+                }
+                turn = self.free.wait(turn).unwrap();
+            }
+        }
+
+        fn wake(&self) {
+            drop(self.waiting.lock().unwrap());
+            self.free.notify_all();
         }
 
         pub(crate) fn lock_shared(&self) -> Held {
-            loop {
-                if let Some(held) = self.try_lock_shared() {
-                    return held;
-                }
-                thread::yield_now();
-            }
+            self.wait_for(|| self.try_lock_shared())
         }
 
         pub(crate) fn try_lock_shared(&self) -> Option<Held> {
@@ -124,15 +145,11 @@ mod model {
         pub(crate) unsafe fn unlock_shared(&self, _held: Held) {
             // Release: pairs with the Acquire of the next exclusive lock.
             self.state.fetch_sub(1, Ordering::Release);
+            self.wake();
         }
 
         pub(crate) fn lock_exclusive(&self) -> Held {
-            loop {
-                if let Some(held) = self.try_lock_exclusive() {
-                    return held;
-                }
-                thread::yield_now();
-            }
+            self.wait_for(|| self.try_lock_exclusive())
         }
 
         pub(crate) fn try_lock_exclusive(&self) -> Option<Held> {
@@ -146,6 +163,7 @@ mod model {
         pub(crate) unsafe fn unlock_exclusive(&self, _held: Held) {
             // Release: pairs with the Acquire of the next lock.
             self.state.store(0, Ordering::Release);
+            self.wake();
         }
     }
 }
