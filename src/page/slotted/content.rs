@@ -86,6 +86,22 @@ impl<'a> Content<'a> {
         after.is_empty().then_some(content)
     }
 
+    /// The content of a tree's root when nothing is in it: an empty leaf without fences.
+    #[must_use]
+    pub fn empty_leaf(tree: TreeId) -> Vec<u8> {
+        let mut out = Vec::new();
+        Encoder::new(&mut out, tree, 0, &[], None).finish();
+        out
+    }
+
+    /// Appends the content of a root over two children.
+    pub fn encode_root(tree: TreeId, level: u8, separator: &[u8], children: [PageId; 2], out: &mut Vec<u8>) {
+        let mut encoder = Encoder::new(out, tree, level, &[], None);
+        encoder.entry((&[], separator), 0, &[]);
+        children.into_iter().for_each(|child| encoder.child(child));
+        encoder.finish();
+    }
+
     fn take_entry(&self, rest: &mut &'a [u8]) -> Option<Entry<'a>> {
         let len = take_u16(rest)?;
         let value_len = if self.level == 0 { take_u16(rest)? } else { 0 };

@@ -41,6 +41,22 @@ impl SlottedPage<'_> {
     }
 }
 
+impl SlottedPage<'_> {
+    /// The bytes a new record would take, slot included.
+    #[must_use]
+    pub fn new_record_bytes(&self, key_len: usize, value_len: usize) -> usize {
+        SLOT_BYTES + VALUE_LENGTH_BYTES + key_len.saturating_sub(self.prefix_len()) + value_len
+    }
+
+    /// The bytes the record in slot `i` takes, slot included.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] on a damaged or torn page.
+    pub fn record_bytes(&self, i: usize) -> Result<usize, OutOfBounds> {
+        Ok(SLOT_BYTES + self.entry_bytes(i)?)
+    }
+}
+
 impl<'a> SlottedPageMut<'a> {
     /// Wraps a page; its content need not be a node yet.
     #[must_use]

@@ -46,7 +46,7 @@ mod content;
 mod edit;
 mod inner;
 mod read;
-mod scratch;
+pub(crate) mod scratch;
 mod search;
 mod separator;
 mod split;

@@ -1,0 +1,163 @@
+//! A batch's leaves under their latches.
+
+use super::batch::Group;
+use super::mini::begin_part;
+use super::redo::{damaged, reason};
+use super::{Inner, LogRoom};
+use crate::error::Result;
+use crate::page::bytes::OutOfBounds;
+use crate::page::slotted::{Search, SlottedPage, common_prefix, ops, scratch};
+use crate::pool::PageMut;
+use crate::types::Lsn;
+use crate::wal::{Record, RecordBuilder};
+
+/// A latched leaf and what the batch does in it.
+pub(super) struct Leaf<'p, 'a> {
+    pub(super) page: PageMut<'p>,
+    pub(super) groups: &'a [Group<'a>],
+    /// The place of the first of them among all groups.
+    pub(super) first: usize,
+}
+
+/// Whether a leaf has room for its part of the batch.
+pub(super) enum Fit {
+    Yes,
+    /// Not for this group, by its place among all; with a separator between it and those before it in the leaf.
+    Not(usize, Option<Vec<u8>>),
+}
+
+impl Leaf<'_, '_> {
+    fn read<T>(&self, f: impl FnOnce(SlottedPage<'_>) -> Result<T, OutOfBounds>) -> Result<T> {
+        SlottedPage::open(self.page.reader())
+            .and_then(f)
+            .map_err(|_| damaged(self.page.id(), "an offset leads outside of the page"))
+    }
+
+    /// The place in the batch of the first requirement that does not hold.
+    pub(super) fn conflict(&self) -> Result<Option<usize>> {
+        self.read(|node| {
+            for group in self.groups {
+                for &(place, wanted) in &group.requires {
+                    let holds = match (node.search(group.key)?, wanted) {
+                        (Search::Found(slot), Some(value)) => node.value_is(slot, value)?,
+                        (Search::Insert(_), None) => true,
+                        _ => false,
+                    };
+                    if !holds {
+                        return Ok(Some(place));
+                    }
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Counts what the leaf's free bytes would be after each of its operations.
+    pub(super) fn fit(&self) -> Result<Fit> {
+        self.read(|node| {
+            let mut free = node.free_bytes()?;
+            for (i, group) in self.groups.iter().enumerate() {
+                let Some(write) = group.write else { continue };
+                let at = node.search(group.key)?;
+                let (mut gained, mut needed) = (0, 0);
+                if let Search::Found(slot) = at {
+                    gained = node.record_bytes(slot)?;
+                }
+                if let Some(value) = write {
+                    needed = node.new_record_bytes(group.key.len(), value.len());
+                }
+                match (free + gained).checked_sub(needed) {
+                    Some(left) => free = left,
+                    None => return Ok(Fit::Not(self.first + i, self.boundary(&node, i, at)?)),
+                }
+            }
+            Ok(Fit::Yes)
+        })
+    }
+
+    /// The shortest separator between group `i` and both the group and the record before it; `None` if no group of the
+    /// batch is before it in this leaf.
+    fn boundary(&self, node: &SlottedPage<'_>, i: usize, at: Search) -> Result<Option<Vec<u8>>, OutOfBounds> {
+        let key = self.groups[i].key;
+        let Some(before) = i.checked_sub(1).map(|before| self.groups[before].key) else { return Ok(None) };
+        let mut shared = common_prefix(before, key);
+        if let Some(slot) = at.slot().checked_sub(1) {
+            shared = scratch::with(|there| {
+                node.key(slot, there)?;
+                Ok(shared.max(common_prefix(there, key)))
+            })?;
+        }
+        Ok(Some(key[..key.len().min(shared + 1)].to_vec()))
+    }
+
+    /// Adds this leaf's parts to a record; false if there are none.
+    fn record(&self, record: &mut RecordBuilder<'_>) -> Result<bool> {
+        self.read(|node| {
+            let mut any = false;
+            for group in self.groups {
+                let Some(write) = group.write else { continue };
+                let there = matches!(node.search(group.key)?, Search::Found(_));
+                let op = match (write, there) {
+                    (None, false) => continue,
+                    (None, true) => ops::REMOVE,
+                    (Some(_), true) => ops::UPDATE,
+                    (Some(_), false) => ops::INSERT,
+                };
+                any = true;
+                begin_part(record, op, self.page.id());
+                match write {
+                    Some(value) => {
+                        record.put_u16(group.key.len() as u16);
+                        record.extend_from_slice(group.key);
+                        record.extend_from_slice(value);
+                    }
+                    None => record.extend_from_slice(group.key),
+                }
+            }
+            Ok(any)
+        })
+    }
+}
+
+impl Inner {
+    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked.
+    pub(super) fn apply_to_leaves(
+        &self,
+        mut leaves: Vec<Leaf<'_, '_>>,
+        room: &mut Option<LogRoom<'_>>,
+    ) -> Result<Lsn> {
+        scratch::with(|buffer| {
+            let mut record = RecordBuilder::new(buffer);
+            let mut changed = Vec::with_capacity(leaves.len());
+            for leaf in &leaves {
+                changed.push(leaf.record(&mut record)?);
+            }
+            if record.is_empty() {
+                return Ok(leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default());
+            }
+            let bytes = record.finish();
+            let (record, _) = Record::decode(bytes, Lsn::NONE)?;
+            let position = self.position();
+            let mut pages: Vec<&mut PageMut<'_>> = Vec::with_capacity(leaves.len());
+            for (leaf, _) in leaves.iter_mut().zip(&changed).filter(|(_, changed)| **changed) {
+                leaf.page.begin_change(position);
+                pages.push(&mut leaf.page);
+            }
+            let lsn = self.append(room.take(), bytes);
+            let mut at = 0;
+            for part in record.parts() {
+                while pages[at].id() != part.page {
+                    at += 1;
+                }
+                if let Err(error) = ops::apply(part.op, pages[at].writer(), part.page, part.payload) {
+                    self.pool.poison(&format!("{:?} did not take what was logged for it: {}", part.page, reason(error)));
+                    return Err(damaged(part.page, reason(error)));
+                }
+            }
+            for page in pages {
+                page.finish_change(lsn);
+            }
+            Ok(lsn)
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Winning pages back: merging sparse nodes with a neighbour, and shrinking the root. Best effort: a merge that cannot have
+//! its latches is put off, remembered, and tried again by a later removal.
+
+use super::Inner;
+use super::descend::{Seek, rest, sound};
+use super::mini::Part;
+use super::redo::damaged;
+use super::write::is_sparse;
+use crate::error::Result;
+use crate::page::slotted::{SlottedPage, ops, scratch};
+use crate::pool::{Interrupt, PageMut, PageView};
+use crate::sync::{AtomicBool, Mutex, Ordering};
+
+/// Attempts at one merge before it is put off.
+const ATTEMPTS: usize = 4;
+/// Merges remembered at most.
+const PUT_OFF: usize = 64;
+
+/// Keys in whose leaves a merge was wanted and not had.
+#[derive(Default)]
+pub(crate) struct Untidy {
+    any: AtomicBool,
+    keys: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Untidy {
+    fn put(&self, key: &[u8]) {
+        let mut keys = self.keys.lock();
+        if keys.len() < PUT_OFF && !keys.iter().any(|there| there == key) {
+            keys.push(key.to_vec());
+        }
+        // Relaxed: a hint; the mutex orders the keys.
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Option<Vec<u8>> {
+        // Relaxed: a hint that saves the mutex.
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut keys = self.keys.try_lock()?;
+        let key = keys.pop();
+        self.any.store(!keys.is_empty(), Ordering::Relaxed);
+        key
+    }
+}
+
+enum Step {
+    /// Nothing (more) to do at this level.
+    Done,
+    /// Merged, or nothing to merge with: look at the level above.
+    Above,
+}
+
+impl Inner {
+    /// After a removal of `key`: merges its leaf if that is sparse, and one that was put off. Never fails: a removal that
+    /// was made stays made, and what could not be merged is merged another time.
+    pub(super) fn tidy(&self, key: &[u8], sparse: bool) {
+        if sparse {
+            self.tidy_up(key);
+        }
+        if let Some(key) = self.untidy.take() {
+            self.tidy_up(&key);
+        }
+    }
+
+    fn tidy_up(&self, key: &[u8]) {
+        for level in 0..=u8::MAX {
+            match self.merge_level(key, level) {
+                Ok(Some(Step::Above)) => {}
+                Ok(Some(Step::Done)) => return,
+                // Latches not to be had, no log space, no frame: another time.
+                Ok(None) | Err(_) => return self.untidy.put(key),
+            }
+        }
+    }
+
+    fn merge_level(&self, key: &[u8], level: u8) -> Result<Option<Step>> {
+        for n in 0..ATTEMPTS {
+            match self.try_merge(key, level) {
+                Ok(step) => return Ok(Some(step)),
+                Err(Interrupt::Failed(error)) => return Err(error),
+                Err(Interrupt::Restart) => rest(n),
+            }
+        }
+        Ok(None)
+    }
+
+    fn try_merge(&self, key: &[u8], level: u8) -> Result<Step, Interrupt> {
+        let reached = self.descend(Seek::Key(key), level)?;
+        let view = reached.view;
+        let node = sound(&view, SlottedPage::open(view.reader()))?;
+        let Some((parent, index)) = reached.parent else {
+            let lonely = node.level() > 0 && node.level() == level && node.count() == 0;
+            view.validate()?;
+            return if lonely { self.shrink_root(&view) } else { Ok(Step::Done) };
+        };
+        let sparse = sound(&view, is_sparse(&node))?;
+        view.validate()?;
+        if !sparse {
+            return Ok(Step::Done);
+        }
+        let above = sound(&parent, SlottedPage::open(parent.reader()))?;
+        let last = above.count();
+        parent.validate()?;
+        if index < last && self.merge_pair(&parent, index, None, Some(&view))? {
+            return Ok(Step::Above);
+        }
+        if index > 0 && self.merge_pair(&parent, index - 1, Some(&view), None)? {
+            return Ok(Step::Above);
+        }
+        Ok(if last == 0 { Step::Above } else { Step::Done })
+    }
+
+    /// Merges child `left` of `parent` with the one on its right, if both fit one page with some room to spare. One of the
+    /// two views is there already.
+    fn merge_pair(
+        &self,
+        parent: &PageView<'_>,
+        left: usize,
+        right_view: Option<&PageView<'_>>,
+        left_view: Option<&PageView<'_>>,
+    ) -> Result<bool, Interrupt> {
+        let above = sound(parent, SlottedPage::open(parent.reader()))?;
+        let child = |i: usize, there: Option<&PageView<'_>>| match there {
+            Some(_) => Ok(None),
+            None => self.pool.try_child(parent, sound(parent, above.child_at(i))?).map(Some),
+        };
+        let (new_left, new_right) = (child(left, left_view)?, child(left + 1, right_view)?);
+        let (Some(left), Some(right)) = (new_left.as_ref().or(left_view), new_right.as_ref().or(right_view)) else {
+            return Err(Interrupt::Restart);
+        };
+        if !fit_together(left, right)? {
+            return Ok(false);
+        }
+        // Log space comes before latches; the views tell if the wait for it was too long.
+        let room = self.reserve(self.structure_bytes())?;
+        let parent = parent.try_exclusive()?;
+        let left = left.try_exclusive()?;
+        let right = right.try_exclusive()?;
+        let id = left.id();
+        let out = |_| damaged(id, "an offset leads outside of the page");
+        scratch::with(|content| {
+            scratch::with(|separator| {
+                let node = SlottedPage::open(right.reader()).map_err(out)?;
+                node.lower_fence(separator).map_err(out)?;
+                node.encode_all(content).map_err(out)?;
+                let parts = vec![
+                    Part { page: parent, op: ops::REMOVE_SEPARATOR, payload: separator },
+                    Part { page: left, op: ops::ABSORB, payload: content },
+                    Part { page: right, op: ops::FREE, payload: &[] },
+                ];
+                self.commit(room, parts)?;
+                Ok(true)
+            })
+        })
+    }
+
+    /// A root with one child takes over that child's content (B1).
+    fn shrink_root(&self, root: &PageView<'_>) -> Result<Step, Interrupt> {
+        let node = sound(root, SlottedPage::open(root.reader()))?;
+        let child = self.pool.try_child(root, sound(root, node.child_at(0))?)?;
+        let room = self.reserve(self.structure_bytes())?;
+        let root: PageMut<'_> = root.try_exclusive()?;
+        let child = child.try_exclusive()?;
+        let id = child.id();
+        scratch::with(|content| {
+            let node = SlottedPage::open(child.reader());
+            node.and_then(|node| node.encode_all(content)).map_err(|_| damaged(id, "an offset leads outside of the page"))?;
+            let parts = vec![
+                Part { page: root, op: ops::REBUILD, payload: content },
+                Part { page: child, op: ops::FREE, payload: &[] },
+            ];
+            self.commit(room, parts)?;
+            Ok(Step::Done)
+        })
+    }
+}
+
+/// Whether a merged node would leave a quarter of its page free; an empty one only has to fit.
+fn fit_together(left: &PageView<'_>, right: &PageView<'_>) -> Result<bool, Interrupt> {
+    let (a, b) = (sound(left, SlottedPage::open(left.reader()))?, sound(right, SlottedPage::open(right.reader()))?);
+    let bytes = sound(left, a.merged_bytes(&b));
+    right.validate()?;
+    left.validate()?;
+    let size = a.page_size();
+    let most = if a.count() == 0 || b.count() == 0 { size } else { size / 4 * 3 };
+    Ok(bytes? <= most)
+}

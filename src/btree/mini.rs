@@ -1,0 +1,93 @@
+//! Mini-transactions over several pages: one record, and everything it says applied before the first latch is released.
+
+use super::redo::{damaged, reason};
+use super::{Inner, LogRoom};
+use crate::error::Result;
+use crate::page::slotted::{ops, scratch};
+use crate::pool::PageMut;
+use crate::types::{Lsn, PageId, PageKind, SizeClass};
+use crate::wal::RecordBuilder;
+
+/// Op of a part of kind `SPACE`: the page is allocated.
+const ALLOCATE: u8 = 1;
+/// Op of a part of kind `SPACE`: the page is freed.
+const RELEASE: u8 = 2;
+
+/// What happens to one latched page.
+pub(super) struct Part<'p, 'b> {
+    pub(super) page: PageMut<'p>,
+    pub(super) op: u8,
+    pub(super) payload: &'b [u8],
+}
+
+/// Starts the part of a node in a record.
+pub(super) fn begin_part(record: &mut RecordBuilder<'_>, op: u8, page: PageId) {
+    record.begin_part(PageKind::BTREE, op, SizeClass::ZERO, op == ops::INIT, page);
+}
+
+impl Inner {
+    /// Appends one record for all `parts` (B3) and applies it (W5). Pages that [`ops::INIT`] makes count as allocated by it,
+    /// those that [`ops::FREE`] ends as freed. Everything that can be refused was checked by the caller: what fails here
+    /// poisons the pool.
+    pub(super) fn commit(&self, room: Option<LogRoom<'_>>, parts: Vec<Part<'_, '_>>) -> Result<Lsn> {
+        scratch::with(|buffer| {
+            let mut record = RecordBuilder::new(buffer);
+            let mut space = false;
+            for part in &parts {
+                let id = part.page.id();
+                if let Some(op) = space_op(part.op) {
+                    record.begin_part(PageKind::SPACE, op, SizeClass::ZERO, false, id);
+                    space = true;
+                }
+                begin_part(&mut record, part.op, id);
+                record.extend_from_slice(part.payload);
+            }
+            // A2: from before the append until the allocator knows.
+            let gate = space.then(|| self.pool.allocator().enter());
+            self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
+                (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
+                (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),
+                _ => {}
+            })
+        })
+    }
+
+    fn log_and_apply(
+        &self,
+        room: Option<LogRoom<'_>>,
+        record: &[u8],
+        mut parts: Vec<Part<'_, '_>>,
+        allocator: impl Fn(PageId, u8, Lsn),
+    ) -> Result<Lsn> {
+        let position = self.position();
+        for part in &mut parts {
+            part.page.begin_change(position);
+        }
+        let lsn = self.append(room, record);
+        for part in &mut parts {
+            let id = part.page.id();
+            if let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload) {
+                self.pool.poison(&format!("page {id} did not take what was logged for it: {}", reason(error)));
+                return Err(damaged(id, reason(error)));
+            }
+            allocator(id, part.op, lsn);
+        }
+        for part in &mut parts {
+            part.page.finish_change(lsn);
+        }
+        Ok(lsn)
+    }
+
+    /// The most a record of a split or a merge can take, in bytes: a node's content, separators, and what frames them.
+    pub(super) fn structure_bytes(&self) -> usize {
+        2 * self.pool.page_size() + 1024
+    }
+}
+
+fn space_op(op: u8) -> Option<u8> {
+    match op {
+        ops::INIT => Some(ALLOCATE),
+        ops::FREE => Some(RELEASE),
+        _ => None,
+    }
+}
