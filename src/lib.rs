@@ -29,6 +29,13 @@ pub mod io;
 pub mod page;
 
 #[cfg(feature = "btree")]
+pub mod btree;
+#[cfg(feature = "btree")]
+mod telemetry;
+#[cfg(feature = "btree")]
+mod threading;
+
+#[cfg(feature = "btree")]
 pub mod store;
 
 #[cfg(feature = "btree")]

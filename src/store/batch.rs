@@ -1,6 +1,11 @@
 //! Batches: several changes, in several trees, that happen together or not at all.
 
-use super::Tree;
+use super::engine::Engine;
+use super::options::Durability;
+use super::tree::Tree;
+use crate::btree::{BTree, BatchAction, BatchOp as TreeOp};
+use crate::error::{Error, Result};
+use crate::sync::Arc;
 
 /// One entry of a batch, as the caller put it.
 #[derive(Clone, Debug)]
@@ -68,5 +73,44 @@ impl Batch {
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batch").field("len", &self.len()).finish()
+    }
+}
+
+/// Carries out `batch` and waits as `durability` says.
+///
+/// # Errors
+/// See [`Store::apply`](crate::Store::apply).
+pub(crate) fn apply(engine: &Arc<Engine>, batch: &Batch, durability: Durability) -> Result<()> {
+    let _call = engine.running.enter()?;
+    engine.log()?;
+    engine.check_poison()?;
+    if batch.ops.iter().any(|(tree, _)| !Arc::ptr_eq(&tree.inner.engine, engine)) {
+        return Err(Error::InvalidOption { option: "batch", reason: "it names a tree of another store".into() });
+    }
+    let ops: Vec<TreeOp<'_>> = batch.ops.iter().map(|(tree, op)| op.of(&tree.tree)).collect();
+    let outcome = engine.with_space(|| BTree::apply(&ops))?;
+    engine.batches.add_one();
+    engine.after_write();
+    engine.acknowledge(outcome.lsn, durability)?;
+    match outcome.conflict.and_then(|at| batch.ops.get(at)) {
+        None => Ok(()),
+        Some((tree, op)) => Err(Error::Conflict { tree: tree.name().into(), key: op.key().to_vec() }),
+    }
+}
+
+impl BatchOp {
+    fn key(&self) -> &[u8] {
+        match self {
+            BatchOp::Insert { key, .. } | BatchOp::Remove { key } | BatchOp::Require { key, .. } => key,
+        }
+    }
+
+    fn of<'a>(&'a self, tree: &'a BTree) -> TreeOp<'a> {
+        let action = match self {
+            BatchOp::Insert { value, .. } => BatchAction::Insert(value),
+            BatchOp::Remove { .. } => BatchAction::Remove,
+            BatchOp::Require { value, .. } => BatchAction::Require(value.as_deref()),
+        };
+        TreeOp { tree, key: self.key(), action }
     }
 }

@@ -1,15 +1,24 @@
 //! The front door: a directory that holds named ordered trees of byte keys and values.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
+mod background;
 mod batch;
+mod catalog;
+mod check;
+mod checkpoint;
+mod engine;
+mod files;
 mod key_range;
+mod observer;
 mod open;
 mod options;
 mod range;
+mod recovery;
 mod report;
+mod running;
 mod store_api;
+mod superblock;
 mod sync_point;
 mod tree;
 mod tree_write;

@@ -3,8 +3,9 @@
 use super::{Store, open};
 use crate::error::{Error, Result};
 use crate::io::{Disk, FileDisk};
+use crate::pool::PoolOptions;
 use crate::sync::Arc;
-use crate::wal::SyncMethod;
+use crate::wal::{SyncMethod, WalOptions};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -60,6 +61,10 @@ pub(crate) const MIN_SEGMENT_BYTES: u64 = 64 << 10;
 const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 const DEFAULT_SEGMENTS: u64 = 16;
+/// Frames beyond the pool's own floor: 40 in all, so that a batch may change ten leaves, a quarter of them.
+const SPARE_FRAMES: usize = 16;
+/// Beyond this a greater group makes no sync cheaper.
+const MAX_LOG_BUFFER: usize = 1 << 20;
 /// One being written, one being filled ahead, one a checkpoint still needs, one that it writes itself.
 pub(crate) const MIN_SEGMENTS: u64 = 4;
 
@@ -221,6 +226,35 @@ impl StoreOptions {
         self.max_log_bytes.unwrap_or_else(|| self.segment() * DEFAULT_SEGMENTS)
     }
 
+    /// How the budget is split between log and pool for pages of `page_size` bytes.
+    ///
+    /// # Errors
+    /// `InvalidOption` with the floor, if the budget is below it.
+    pub(crate) fn plan(&self, page_size: usize, deterministic: bool) -> Result<(WalOptions, PoolOptions)> {
+        let segment = self.segment();
+        // A record may be half a buffer, and the greatest that the tree must be able to write (a root that grows) takes
+        // less than two pages.
+        let least = 8 * page_size;
+        if segment < 2 * least as u64 {
+            let reason = format!("{segment} bytes; with pages of {page_size} bytes at least {}", 2 * least);
+            return Err(Error::InvalidOption { option: "log_segment_bytes", reason });
+        }
+        let floor = PoolOptions::floor(page_size) + SPARE_FRAMES * (page_size + 128) + 2 * least;
+        if self.memory < floor {
+            let reason = format!("{} bytes; with pages of {page_size} bytes at least {floor}", self.memory);
+            return Err(Error::InvalidOption { option: "memory", reason });
+        }
+        let buffer = (self.memory / 64).clamp(least, MAX_LOG_BUFFER).min(segment as usize / 2) & !4095;
+        let wal = WalOptions::default()
+            .segment_bytes(segment)
+            .max_log_bytes(self.max_log())
+            .buffer_bytes(buffer)
+            .sync_method(self.sync_method);
+        wal.validate()?;
+        let pool = PoolOptions::default().memory(self.memory - 2 * buffer).deterministic(deterministic);
+        Ok((wal, pool))
+    }
+
     pub(crate) fn report(&self, progress: Progress) {
         if let Some(f) = &self.progress {
             f(progress);
@@ -249,11 +283,9 @@ impl StoreOptions {
             let reason = format!("{max} bytes; with segments of {segment} bytes at least {floor}");
             return Err(Error::InvalidOption { option: "max_log_bytes", reason });
         }
-        if let Durability::Relaxed { within } = self.durability {
-            if within.is_zero() {
-                let reason = "a zero interval; use Durability::Sync".to_owned();
-                return Err(Error::InvalidOption { option: "durability", reason });
-            }
+        if matches!(self.durability, Durability::Relaxed { within } if within.is_zero()) {
+            let reason = "a zero interval; use Durability::Sync".to_owned();
+            return Err(Error::InvalidOption { option: "durability", reason });
         }
         Ok(())
     }

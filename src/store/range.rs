@@ -2,7 +2,8 @@
 
 use super::key_range::{Bounds, half_open};
 use super::tree::{Pair, Tree};
-use crate::error::{Error, Result};
+use crate::btree;
+use crate::error::Result;
 use std::iter::FusedIterator;
 
 /// An iterator over the pairs of a range, from both ends.
@@ -11,13 +12,31 @@ use std::iter::FusedIterator;
 /// met or not. Holds no latch between calls. The first error ends it. It keeps the store open.
 pub struct Range {
     tree: Tree,
-    /// What is left: from the first key on, up to the second (`None`: to the end); `None` when nothing is.
-    rest: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    /// `None` when the range is empty or an error ended it.
+    pairs: Option<btree::Range>,
 }
 
 impl Range {
     pub(crate) fn new(tree: Tree, bounds: Bounds) -> Range {
-        Range { tree, rest: half_open(bounds) }
+        let pairs = half_open(bounds).map(|(low, high)| tree.tree.range(&low, high.as_deref()));
+        Range { tree, pairs }
+    }
+
+    /// One step, with the store open before and after it.
+    fn step(&mut self, take: impl FnOnce(&mut btree::Range) -> Option<Result<Pair>>) -> Option<Result<Pair>> {
+        let pairs = self.pairs.as_mut()?;
+        let taken = match self.tree.inner.check_open() {
+            Ok(()) => take(pairs),
+            Err(error) => Some(Err(error)),
+        };
+        let taken = match self.tree.inner.engine.running.check() {
+            Ok(()) => taken,
+            Err(error) => Some(Err(error)),
+        };
+        if !matches!(taken, Some(Ok(_))) {
+            self.pairs = None;
+        }
+        taken
     }
 }
 
@@ -25,13 +44,13 @@ impl Iterator for Range {
     type Item = Result<Pair>;
 
     fn next(&mut self) -> Option<Result<Pair>> {
-        self.rest.take().map(|_| Err(Error::Closed))
+        self.step(Iterator::next)
     }
 }
 
 impl DoubleEndedIterator for Range {
     fn next_back(&mut self) -> Option<Result<Pair>> {
-        self.rest.take().map(|_| Err(Error::Closed))
+        self.step(DoubleEndedIterator::next_back)
     }
 }
 

@@ -1,13 +1,35 @@
 //! The store's handle and its methods.
 
-use super::{Batch, CheckReport, Durability, Stats, StoreOptions, SyncPoint, Tree};
+use super::catalog::Catalog;
+use super::engine::Engine;
+use super::{Batch, CheckReport, Durability, Stats, StoreOptions, SyncPoint, Tree, batch, check};
 use crate::error::{Error, Result};
-use crate::sync::Arc;
+use crate::io::DiskLock;
+use crate::sync::{Arc, Mutex, Ordering};
+use crate::threading::Threads;
 use crate::types::Lsn;
 use std::borrow::Borrow;
 use std::path::Path;
 
-pub(crate) struct Inner {}
+/// What the handles share; when the last one goes, this closes the store.
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) catalog: Catalog,
+    pub(crate) threads: Threads,
+    pub(crate) lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl Inner {
+    /// What every call asks first: whether the store is still open and sound. Cost: a few loads.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.engine.running.check()?;
+        self.engine.check_poison()
+    }
+}
 
 /// An open store. Cloning gives another handle to the same one; the last handle (of store, trees, ranges and sync
 /// points) to go closes it.
@@ -36,8 +58,15 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::ReadOnly`] if it would have to be created in a read-only store.
     pub fn tree(&self, name: &str) -> Result<Tree> {
-        let _ = name;
-        Err(Error::Closed)
+        let call = self.inner.engine.running.enter()?;
+        self.inner.engine.check_poison()?;
+        let found = self.inner.catalog.tree(&self.inner.engine, name, true)?;
+        let Some((tree, name, created)) = found else { return Err(Error::NotFound { what: name.into() }) };
+        if created > Lsn::NONE {
+            self.inner.engine.acknowledge(created, self.inner.engine.durability)?;
+        }
+        drop(call);
+        Ok(Tree { inner: self.inner.clone(), tree, name })
     }
 
     /// The tree of that name, or `None`.
@@ -45,8 +74,10 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidName`].
     pub fn existing_tree(&self, name: &str) -> Result<Option<Tree>> {
-        let _ = name;
-        Err(Error::Closed)
+        self.inner.check_open()?;
+        let found = self.inner.catalog.tree(&self.inner.engine, name, false)?;
+        self.inner.engine.running.check()?;
+        Ok(found.map(|(tree, name, _)| Tree { inner: self.inner.clone(), tree, name }))
     }
 
     /// The names of all trees, in ascending order of their bytes.
@@ -54,7 +85,11 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupted`], [`Error::Io`], [`Error::Closed`].
     pub fn tree_names(&self) -> Result<Vec<String>> {
-        Err(Error::Closed)
+        self.inner.check_open()?;
+        let mut names = Vec::new();
+        self.inner.catalog.entries(|name, _, _| names.push(name.to_owned()))?;
+        self.inner.engine.running.check()?;
+        Ok(names)
     }
 
     /// Carries out a batch, all of it or nothing; returns when the store's durability is met.
@@ -63,8 +98,7 @@ impl Store {
     /// [`Error::Conflict`] if a requirement did not hold, [`Error::BatchTooLarge`], [`Error::InvalidOption`] for a tree
     /// of another store, [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; nothing was changed then.
     pub fn apply(&self, batch: impl Borrow<Batch>) -> Result<()> {
-        let _ = batch;
-        Err(Error::Closed)
+        self.apply_with(batch, self.inner.engine.durability)
     }
 
     /// Like [`Store::apply`], but waits as `durability` says.
@@ -72,8 +106,7 @@ impl Store {
     /// # Errors
     /// See [`Store::apply`].
     pub fn apply_with(&self, batch: impl Borrow<Batch>, durability: Durability) -> Result<()> {
-        let _ = (batch, durability);
-        Err(Error::Closed)
+        batch::apply(&self.inner.engine, batch.borrow(), durability)
     }
 
     /// Returns when all earlier writes are durable; the LSN up to which the log is.
@@ -81,18 +114,22 @@ impl Store {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`].
     pub fn sync(&self) -> Result<Lsn> {
-        Err(Error::Closed)
+        let engine = &self.inner.engine;
+        let _call = engine.running.enter()?;
+        let wal = engine.log()?;
+        engine.check_poison()?;
+        wal.wait_durable(wal.position())
     }
 
     /// Asks for a sync of everything written before this call and returns at once.
     pub fn sync_async(&self) -> SyncPoint {
-        SyncPoint { inner: self.inner.clone(), lsn: Lsn::NONE }
+        SyncPoint::new(self.inner.clone())
     }
 
     /// Up to where the log is on disk.
     #[must_use]
     pub fn durable_lsn(&self) -> Lsn {
-        Lsn::NONE
+        self.inner.engine.durable_lsn()
     }
 
     /// Writes changed pages, so that a recovery has less to read and the log can be used again.
@@ -100,7 +137,9 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], [`Error::NoSpace`], [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
     pub fn checkpoint(&self) -> Result<()> {
-        Err(Error::Closed)
+        let engine = &self.inner.engine;
+        let _call = engine.running.enter()?;
+        engine.checkpoint()
     }
 
     /// Checks every page, every tree and the record of free space; cost: reads the whole store. Meant for a store that
@@ -109,7 +148,11 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupted`] at the first damage.
     pub fn check(&self) -> Result<CheckReport> {
-        Err(Error::Closed)
+        let (report, damages) = check::check(&self.inner)?;
+        match damages.into_iter().next() {
+            Some(damage) => Err(damage),
+            None => Ok(report),
+        }
     }
 
     /// Like [`Store::check`], but goes on after a damage and lists them all; empty if there is none.
@@ -117,13 +160,36 @@ impl Store {
     /// # Errors
     /// What keeps it from checking at all.
     pub fn check_all(&self) -> Result<Vec<Error>> {
-        Err(Error::Closed)
+        Ok(check::check(&self.inner)?.1)
     }
 
     /// Plain numbers about the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let engine = &self.inner.engine;
+        let (pool, allocator) = (engine.pool.stats(), engine.pool.allocator());
+        Stats {
+            page_size: engine.pool.page_size() as u64,
+            resident_bytes: pool.resident_bytes,
+            capacity_bytes: pool.capacity_bytes,
+            misses: pool.misses,
+            evictions: pool.evictions,
+            pages_written: pool.pages_written,
+            write_batches: pool.write_batches,
+            file_pages: allocator.end().get(),
+            free_pages: allocator.free_pages(),
+            pending_pages: allocator.pending_pages(),
+            end_lsn: engine.position(),
+            durable_lsn: engine.durable_lsn(),
+            // Relaxed: statistics.
+            redo_lsn: Lsn::new(engine.redo.load(Ordering::Relaxed)),
+            log_bytes: engine.wal.as_ref().map_or(0, |wal| wal.used_bytes()),
+            reads: engine.reads.sum(),
+            writes: engine.writes.sum(),
+            batches: engine.batches.sum(),
+            checkpoints: engine.checkpoints.load(Ordering::Relaxed),
+            recovered_records: engine.recovered,
+        }
     }
 
     /// Waits for running calls, writes a checkpoint and lets go of the directory, also when that fails. Other handles
@@ -132,12 +198,12 @@ impl Store {
     /// # Errors
     /// What the last checkpoint or sync met; [`Error::InvalidOption`] when called from inside a callback.
     pub fn close(self) -> Result<()> {
-        Err(Error::Closed)
+        self.inner.close()
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").finish_non_exhaustive()
+        f.debug_struct("Store").field("dir", &self.inner.engine.files.dir).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,12 @@
 //! A named tree's handle: reading.
 
-use super::key_range::{KeyRange, prefix_bounds};
+use super::key_range::{KeyRange, half_open, prefix_bounds};
 use super::range::Range;
+use super::running::InCallback;
 use super::store_api::Inner;
-use crate::error::{Error, Result};
+use crate::btree::BTree;
+use crate::error::Result;
+use crate::page::slotted::scratch;
 use crate::sync::Arc;
 use std::ops::ControlFlow;
 
@@ -30,7 +33,41 @@ impl std::error::Error for CasConflict {}
 #[derive(Clone)]
 pub struct Tree {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) tree: BTree,
     pub(crate) name: Arc<str>,
+}
+
+impl Tree {
+    /// A read: not counted as running, so what it found only counts if the store was not closed meanwhile.
+    #[inline]
+    fn read<T>(&self, f: impl FnOnce(&BTree) -> Result<T>) -> Result<T> {
+        self.inner.check_open()?;
+        let found = f(&self.tree);
+        self.inner.engine.running.check()?;
+        self.inner.engine.reads.add_one();
+        found
+    }
+
+    /// Notes that what follows, until the guard is dropped, is the caller's code.
+    pub(crate) fn in_callback(&self) -> InCallback {
+        InCallback::of(self.inner.engine.id())
+    }
+
+    /// `f` as a scan calls it: as a callback, and no more once the store is closed.
+    fn guarded<'f>(
+        &'f self,
+        closed: &'f mut Result<()>,
+        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f,
+    ) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f {
+        move |key, value| {
+            *closed = self.inner.engine.running.check();
+            if closed.is_err() {
+                return ControlFlow::Break(());
+            }
+            let _callback = self.in_callback();
+            f(key, value)
+        }
+    }
 }
 
 impl Tree {
@@ -43,7 +80,7 @@ impl Tree {
     /// The value of `key`. Cost: one descent and one copy.
     ///
     /// # Errors
-    /// [`Error::Corrupted`], [`Error::Io`], [`Error::PoolExhausted`], [`Error::Closed`]; so for every read.
+    /// `Corrupted`, `Io`, `PoolExhausted`, `Closed`; so for every read.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
         Ok(self.get_into(key, &mut out)?.then_some(out))
@@ -54,9 +91,11 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn get_into(&self, key: impl AsRef<[u8]>, out: &mut Vec<u8>) -> Result<bool> {
-        let _ = (key.as_ref(), &self.inner);
-        out.clear();
-        Err(Error::Closed)
+        let found = self.read(|tree| tree.get_into(key.as_ref(), out));
+        if found.is_err() {
+            out.clear();
+        }
+        found
     }
 
     /// Calls `f` once with the value of `key`, if there is one. No latch is held meanwhile: `f` may use the store.
@@ -64,8 +103,13 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        let mut out = Vec::new();
-        Ok(self.get_into(key, &mut out)?.then(|| f(&out)))
+        scratch::with(|value| {
+            if !self.get_into(key, value)? {
+                return Ok(None);
+            }
+            let _callback = self.in_callback();
+            Ok(Some(f(value)))
+        })
     }
 
     /// Looks up every key and calls `f` once for each with its index and value, in any order. Not a snapshot.
@@ -73,10 +117,11 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], mut f: impl FnMut(usize, Option<&[u8]>)) -> Result<()> {
-        let mut out = Vec::new();
+        let mut value = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            let found = self.get_into(key, &mut out)?;
-            f(index, found.then_some(&out[..]));
+            let found = self.get_into(key, &mut value)?;
+            let _callback = self.in_callback();
+            f(index, found.then_some(&value[..]));
         }
         Ok(())
     }
@@ -86,8 +131,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        let _ = key.as_ref();
-        Err(Error::Closed)
+        self.read(|tree| tree.contains_key(key.as_ref()))
     }
 
     /// The pairs of a range, from both ends. Not a snapshot; see [`Range`].
@@ -114,8 +158,10 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn scan(&self, range: impl KeyRange, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        let _ = (range, f);
-        Err(Error::Closed)
+        let Some((low, high)) = half_open(range.bounds()) else { return self.inner.check_open() };
+        let mut closed = Ok(());
+        self.read(|tree| tree.scan(&low, high.as_deref(), self.guarded(&mut closed, f)))?;
+        closed
     }
 
     /// Like [`Tree::scan`], in descending order.
@@ -123,8 +169,10 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn scan_rev(&self, range: impl KeyRange, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        let _ = (range, f);
-        Err(Error::Closed)
+        let Some((low, high)) = half_open(range.bounds()) else { return self.inner.check_open() };
+        let mut closed = Ok(());
+        self.read(|tree| tree.scan_rev(&low, high.as_deref(), self.guarded(&mut closed, f)))?;
+        closed
     }
 
     /// The pair with the least key.
@@ -132,7 +180,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn first(&self) -> Result<Option<Pair>> {
-        self.iter().next().transpose()
+        self.read(BTree::first)
     }
 
     /// The pair with the greatest key.
@@ -140,7 +188,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn last(&self) -> Result<Option<Pair>> {
-        self.iter().next_back().transpose()
+        self.read(BTree::last)
     }
 
     /// Counts the pairs; exact when nothing writes meanwhile. Cost: reads the whole tree.
@@ -148,12 +196,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn len(&self) -> Result<u64> {
-        let mut n = 0;
-        self.scan(.., |_, _| {
-            n += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(n)
+        self.read(BTree::len)
     }
 
     /// Whether there is no pair.

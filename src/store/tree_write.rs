@@ -1,19 +1,44 @@
 //! A named tree's handle: writing.
 
-use super::key_range::KeyRange;
+use super::key_range::{KeyRange, half_open};
 use super::tree::{CasConflict, Pair, Tree};
-use crate::error::{Error, Result};
+use crate::btree::{BTree, CasOutcome, Changed};
+use crate::error::Result;
+use crate::types::Lsn;
+use std::ops::ControlFlow;
+
+/// Keys that [`Tree::remove_range`] removes in one step.
+const REMOVE_STEP: usize = 256;
 
 impl Tree {
+    /// A write: counted as running; waits as the store's durability says for the LSN it gives.
+    fn write<T>(&self, f: impl FnMut(&BTree) -> Result<(T, Lsn)>) -> Result<T> {
+        let engine = &self.inner.engine;
+        let _call = engine.running.enter()?;
+        let (result, lsn) = self.write_unacknowledged(f)?;
+        engine.acknowledge(lsn, engine.durability)?;
+        Ok(result)
+    }
+
+    /// The write without the wait; the call is counted already.
+    fn write_unacknowledged<T>(&self, mut f: impl FnMut(&BTree) -> Result<(T, Lsn)>) -> Result<(T, Lsn)> {
+        let engine = &self.inner.engine;
+        engine.log()?;
+        engine.check_poison()?;
+        let done = engine.with_space(|| f(&self.tree))?;
+        engine.after_write();
+        Ok(done)
+    }
+
     /// Sets `key` to `value`; true if the key was new.
     ///
     /// # Errors
-    /// [`Error::KeyTooLarge`], [`Error::ValueTooLarge`], [`Error::ReadOnly`], [`Error::NoSpace`], [`Error::Poisoned`],
+    /// `KeyTooLarge`, `ValueTooLarge`, `ReadOnly`, `NoSpace`, `Poisoned`,
     /// and those of [`Tree::get`]; so for every write. Nothing was changed, except after `Poisoned`, where that is
     /// known only when the store has been opened again.
     pub fn insert(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
-        let _ = (key.as_ref(), value.as_ref());
-        Err(Error::Closed)
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.write(|tree| tree.insert(key, value).map(|Changed { existed, lsn, .. }| (!existed, lsn)))
     }
 
     /// Sets `key` to `value`; the value it had before.
@@ -21,8 +46,12 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn replace(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
-        let _ = (key.as_ref(), value.as_ref());
-        Err(Error::Closed)
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.write(|tree| {
+            let mut before = Vec::new();
+            let changed = tree.replace(key, value, &mut before)?;
+            Ok((changed.existed.then_some(before), changed.lsn))
+        })
     }
 
     /// Removes `key`; true if it was there.
@@ -30,8 +59,8 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        let _ = key.as_ref();
-        Err(Error::Closed)
+        let key = key.as_ref();
+        self.write(|tree| tree.remove(key).map(|Changed { existed, lsn, .. }| (existed, lsn)))
     }
 
     /// Removes `key`; the value it had.
@@ -39,8 +68,12 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
-        let _ = key.as_ref();
-        Err(Error::Closed)
+        let key = key.as_ref();
+        self.write(|tree| {
+            let mut before = Vec::new();
+            let changed = tree.take(key, &mut before)?;
+            Ok((changed.existed.then_some(before), changed.lsn))
+        })
     }
 
     /// Sets `key` to `new` (`None` removes it) if its value is `old` (`None`: if it is absent), in one step. Otherwise
@@ -54,8 +87,11 @@ impl Tree {
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> Result<std::result::Result<(), CasConflict>> {
-        let _ = (key.as_ref(), old, new);
-        Err(Error::Closed)
+        let key = key.as_ref();
+        self.write(|tree| {
+            let CasOutcome { swapped, current, lsn, .. } = tree.compare_and_swap(key, old, new)?;
+            Ok((if swapped { Ok(()) } else { Err(CasConflict { current }) }, lsn))
+        })
     }
 
     /// Replaces the value of `key` by what `f` makes of it (`None`: absent, or to be removed), in one step; the value
@@ -68,13 +104,23 @@ impl Tree {
         key: impl AsRef<[u8]>,
         mut f: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
-        let key = key.as_ref();
+        let (engine, key) = (&self.inner.engine, key.as_ref());
         let mut current = self.get(key)?;
         loop {
+            let callback = self.in_callback();
             let new = f(current.as_deref());
-            match self.compare_and_swap(key, current.as_deref(), new.as_deref())? {
-                Ok(()) => return Ok(current),
-                Err(conflict) => current = conflict.current,
+            drop(callback);
+            let _call = engine.running.enter()?;
+            let (swapped, lsn) = self.write_unacknowledged(|tree| {
+                let outcome = tree.compare_and_swap(key, current.as_deref(), new.as_deref())?;
+                Ok((if outcome.swapped { Ok(()) } else { Err(outcome.current) }, outcome.lsn))
+            })?;
+            match swapped {
+                Ok(()) => {
+                    engine.acknowledge(lsn, engine.durability)?;
+                    return Ok(current);
+                }
+                Err(there) => current = there,
             }
         }
     }
@@ -110,7 +156,27 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`]; the steps done before stay done.
     pub fn remove_range(&self, range: impl KeyRange) -> Result<u64> {
-        let _ = range;
-        Err(Error::Closed)
+        let engine = &self.inner.engine;
+        let Some((mut low, high)) = half_open(range.bounds()) else { return self.write(|_| Ok((0, Lsn::NONE))) };
+        let mut removed = 0;
+        loop {
+            let _call = engine.running.enter()?;
+            let mut keys = Vec::new();
+            self.tree.scan(&low, high.as_deref(), |key, _| {
+                keys.push(key.to_vec());
+                if keys.len() < REMOVE_STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let mut last = Lsn::NONE;
+            for key in &keys {
+                let (changed, lsn) = self.write_unacknowledged(|tree| tree.remove(key).map(|c| (c.existed, c.lsn)))?;
+                removed += u64::from(changed);
+                last = last.max(lsn);
+            }
+            engine.acknowledge(last, engine.durability)?;
+            match keys.pop() {
+                Some(key) if keys.len() + 1 == REMOVE_STEP => low = key,
+                _ => return Ok(removed),
+            }
+        }
     }
 }

@@ -1,0 +1,79 @@
+//! What a store does by itself, on threads of its own: it makes the log durable, frees frames ahead of demand, and makes
+//! checkpoints. On disks where a seed decides everything there are none of these: the calls that need such work do it.
+//!
+//! The threads share the engine, not a handle: they keep nothing open, and end when the stop signal is given.
+
+use super::engine::{Engine, IDLE};
+use super::options::Durability;
+use crate::error::Result;
+use crate::sync::{Arc, Ordering};
+use crate::threading::Threads;
+use std::time::Duration;
+
+/// A thread that has nothing to wait for looks at the stop signal this often.
+const REST: Duration = Duration::from_secs(3600);
+
+/// Starts the threads of a store that may be written.
+///
+/// # Errors
+/// `Io` if the system has no threads to give.
+pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>) -> Result<()> {
+    let start = |name, run: fn(&Engine)| {
+        let engine = engine.clone();
+        threads.start(name, move || run(&engine))
+    };
+    start("pagebox-log", flush_log)?;
+    start("pagebox-pages", provide_frames)?;
+    start("pagebox-check", make_checkpoints)
+}
+
+/// Makes the log durable when asked ([`Wal::request_flush`](crate::wal::Wal::request_flush)), and in relaxed mode before
+/// the oldest append gets too old.
+fn flush_log(engine: &Engine) {
+    let Some(wal) = &engine.wal else { return };
+    let within = match engine.durability {
+        Durability::Relaxed { within } => Some(within),
+        _ => None,
+    };
+    // Half of the interval for noticing, half for the sync.
+    let step = within.map_or(REST, |within| (within / 4).max(Duration::from_millis(1)));
+    while !engine.stop.is_stopped() {
+        let wanted = wal.wait_flush_request(step);
+        if wal.poisoned().is_some() {
+            // Nothing becomes durable any more; only the end of the store is left to wait for.
+            engine.stop.sleep_until_stopped();
+            return;
+        }
+        let old = within.is_some_and(|within| wal.oldest_unsynced_age().is_some_and(|age| age >= within / 4));
+        let target = if old { Some(wal.position()) } else { wanted };
+        if let Some(target) = target {
+            // A failure poisons the log, and everybody hears of it there.
+            let _ = wal.commit(target);
+        }
+    }
+}
+
+/// Keeps free frames ahead of demand.
+fn provide_frames(engine: &Engine) {
+    while !engine.stop.is_stopped() {
+        engine.pool.wait_for_demand(IDLE);
+        if !engine.stop.is_stopped() && engine.pool.provide().is_err() {
+            // No space, or poisoned: those who need frames find out for themselves. Not at once again.
+            engine.stop.sleep(IDLE);
+        }
+    }
+}
+
+/// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them.
+fn make_checkpoints(engine: &Engine) {
+    let Some(wal) = &engine.wal else { return };
+    while !engine.stop.is_stopped() {
+        // Relaxed: advice, together with the wake-up.
+        if engine.wanted.load(Ordering::Relaxed) && engine.checkpoint().is_err() {
+            engine.wanted.store(false, Ordering::Relaxed);
+        }
+        // A full disk is for the writer to report who needs the segment.
+        let _ = wal.prepare_ahead();
+        engine.stop.sleep(IDLE);
+    }
+}

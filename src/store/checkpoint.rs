@@ -1,0 +1,165 @@
+//! Checkpoints: fuzzy, no writer is stopped.
+//!
+//! | step | why then |
+//! |---|---|
+//! | T = append position | before the frames are looked at: what is appended later starts at T or later |
+//! | pages dirtied before T are written and synced | each after the log is durable to its LSN (P5) |
+//! | least recovery LSN of what is dirty now | a page that was dirtied again meanwhile counts with its copy's LSN |
+//! | the allocator's snapshot, with its own LSN S | taken under the gate (A2) |
+//! | log durable to T and S | the superblock speaks of both |
+//! | snapshot to fresh space; page file synced, its length too | before anything refers to it |
+//! | redo LSN = min(T, S, recovery LSNs) (C2), as a place in the log | |
+//! | superblock copies, the older first, each synced | one is valid at any time (C1) |
+//! | log segments, freed extents and the former snapshot are given up | nothing refers to them any more (A1, A4, C1) |
+//!
+//! **Both copies are written each time**, one after the other. Alternating, one a checkpoint, would save a sync but let
+//! the older copy hold back log and space for a whole checkpoint more, and fall back by as much when the newer one is
+//! damaged. A crash between the two leaves the new one and the old one, and what either needs is still there.
+
+use super::engine::{Engine, Head};
+use super::superblock::Superblock;
+use crate::error::{Error, Result, Site};
+use crate::pool::{Extent, PageStore};
+use crate::sync::{MutexGuard, Ordering};
+use crate::types::Lsn;
+use crate::wal::{LogPressure, Wal};
+use std::sync::Weak;
+
+impl Engine {
+    /// Makes a checkpoint. Whoever comes while one is being made waits, and makes another. Called with no latch held.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Poisoned`, `Io`, `NoSpace`; after `NoSpace` everything is as before.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let head = self.head.lock();
+        self.checkpoint_holding(head)
+    }
+
+    /// As [`Engine::checkpoint`], but content with one that somebody else began and ended while this waited.
+    fn checkpoint_shared(&self) -> Result<()> {
+        // Acquire: pairs with the Release at the end of a checkpoint.
+        let before = self.checkpoints.load(Ordering::Acquire);
+        let head = self.head.lock();
+        // Two, for the first may have begun before what the caller wants to be rid of.
+        if self.checkpoints.load(Ordering::Acquire) >= before + 2 {
+            return Ok(());
+        }
+        self.checkpoint_holding(head)
+    }
+
+    fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>) -> Result<()> {
+        let wal = self.log()?;
+        self.check_poison()?;
+        // Relaxed: advice. Who wants another from here on gets another.
+        self.wanted.store(false, Ordering::Relaxed);
+        let position = wal.position();
+        self.pool.flush_before(position)?;
+        let recovery = self.pool.min_recovery_lsn();
+        let allocator = self.pool.allocator();
+        let room = self.snapshot_units(allocator.snapshot(|| wal.position()).encode().len());
+        let extent = allocator.reserve_extent(room)?;
+        let made = self.write_snapshot(wal, &head.superblock, position.min(recovery), extent);
+        let next = match made {
+            Ok(next) => next,
+            Err(error) => {
+                allocator.unreserve_extent(extent);
+                return Err(error);
+            }
+        };
+        self.write_superblocks(&mut head, next)
+            .inspect_err(|error| self.poison(error))
+            .inspect(|former| self.give_up(wal, &next, *former))?;
+        // Release: pairs with the Acquire in `checkpoint_shared`.
+        self.checkpoints.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Pages for a snapshot of `bytes`, with room for what may change until it is taken.
+    fn snapshot_units(&self, bytes: usize) -> u64 {
+        (bytes as u64 + bytes as u64 / 4 + 1024).div_ceil(self.pool.page_size() as u64)
+    }
+
+    /// Takes the allocator's snapshot and writes it to `extent`; the superblock that goes with it.
+    fn write_snapshot(&self, wal: &Wal, former: &Superblock, redo: Lsn, extent: Extent) -> Result<Superblock> {
+        let allocator = self.pool.allocator();
+        let snapshot = allocator.snapshot(|| wal.position());
+        let redo = redo.min(snapshot.lsn);
+        wal.commit(snapshot.lsn)?;
+        let mut bytes = snapshot.encode();
+        let room = extent.units as usize * self.pool.page_size();
+        if bytes.len() > room {
+            return Err(Error::NoSpace { what: "the record of free space grew while it was taken", needed: 0 });
+        }
+        bytes.resize(room, 0);
+        self.page_store.write_unlogged(extent.start, &bytes)?;
+        // Before the sync: what has this length now will have it then.
+        let file_end = allocator.end();
+        self.page_file.sync_all().map_err(|e| {
+            let error = Error::Io { op: "sync the page file", path: Some(self.files.pages.clone()), source: e.into() };
+            self.poison(&error);
+            error
+        })?;
+        let place = wal.locate(redo).ok_or_else(|| Error::corrupted(Site::Log(redo), "no such place in the log"))?;
+        Ok(Superblock {
+            sequence: former.sequence + 1,
+            redo,
+            place,
+            durable: wal.durable_lsn(),
+            snapshot_lsn: snapshot.lsn,
+            snapshot_page: extent.start,
+            snapshot_units: extent.units,
+            retired_batch: self.page_store.completed_batch(),
+            file_end,
+            // Relaxed: a tree created after S is in the log.
+            next_tree: self.next_tree.load(Ordering::Relaxed),
+            ..*former
+        })
+    }
+
+    /// Writes both copies; the extent of the snapshot that neither names any more.
+    pub(crate) fn write_superblocks(&self, head: &mut Head, next: Superblock) -> Result<Option<Extent>> {
+        let former = head.superblock.snapshot();
+        for n in 0..2 {
+            let copy = Superblock { sequence: next.sequence + n, ..next };
+            copy.write(&*self.page_file, head.next_copy)?;
+            head.next_copy ^= 1;
+            head.superblock = copy;
+        }
+        // Relaxed: a statistic.
+        self.redo.store(next.redo.get(), Ordering::Relaxed);
+        Ok(former.filter(|former| Some(*former) != next.snapshot()))
+    }
+
+    /// Gives up what no superblock needs any more.
+    fn give_up(&self, wal: &Wal, next: &Superblock, former: Option<Extent>) {
+        let allocator = self.pool.allocator();
+        if let Some(extent) = former {
+            allocator.unreserve_extent(extent);
+        }
+        allocator.release_pending(next.redo);
+        // A segment that could not be renamed stays: the log goes on, and the next checkpoint tries again.
+        let _ = wal.release_below(next.place.lsn);
+    }
+}
+
+impl Superblock {
+    /// The extent that holds the snapshot, if there is one.
+    pub(crate) fn snapshot(&self) -> Option<Extent> {
+        (self.snapshot_units > 0).then(|| Extent::new(self.snapshot_page, self.snapshot_units))
+    }
+}
+
+/// What the log asks when it fills up. Holds nothing open.
+pub(crate) struct Pressure(pub(crate) Weak<Engine>);
+
+impl LogPressure for Pressure {
+    fn relieve(&self, needed: bool) -> Result<()> {
+        let Some(engine) = self.0.upgrade() else { return Ok(()) };
+        if needed {
+            engine.checkpoint_shared()
+        } else {
+            engine.want_checkpoint();
+            Ok(())
+        }
+    }
+}

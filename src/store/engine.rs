@@ -1,0 +1,187 @@
+//! What is open: page file, pool, log, and the state that the next superblock is made from. Handles and background threads
+//! share it; it knows nothing of either.
+
+use super::files::Files;
+use super::options::Durability;
+use super::running::Running;
+use super::superblock::Superblock;
+use crate::error::{Error, Result};
+use crate::io::DiskFile;
+use crate::pool::{BufferPool, DurableLog, FilePageStore};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::telemetry::Counter;
+use crate::threading::StopSignal;
+use crate::types::Lsn;
+use crate::wal::Wal;
+use std::time::Duration;
+
+/// The open files and memory of a store.
+pub(crate) struct Engine {
+    pub(crate) files: Files,
+    pub(crate) page_file: Arc<dyn DiskFile>,
+    pub(crate) page_store: Arc<FilePageStore>,
+    pub(crate) pool: Arc<BufferPool>,
+    /// `None` in a store that is only read.
+    pub(crate) wal: Option<Arc<Wal>>,
+    /// The end of the log when the store was opened.
+    pub(crate) end_at_open: Lsn,
+    pub(crate) durability: Durability,
+    pub(crate) deterministic: bool,
+    /// What the superblocks say; held for the whole of a checkpoint.
+    pub(crate) head: Mutex<Head>,
+    /// Both superblocks' redo LSN.
+    pub(crate) redo: AtomicU64,
+    pub(crate) next_tree: AtomicU32,
+    pub(crate) running: Running,
+    /// Wakes the checkpointer; ends all background threads.
+    pub(crate) stop: Arc<StopSignal>,
+    /// Somebody wants a checkpoint made in the background.
+    pub(crate) wanted: AtomicBool,
+    /// Checkpoints made since the store was opened.
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) recovered: u64,
+    pub(crate) reads: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) batches: Counter,
+}
+
+/// The state of the superblocks.
+pub(crate) struct Head {
+    /// What both copies say, or would say if the last writing of one had not failed.
+    pub(crate) superblock: Superblock,
+    /// The copy that is written first: the older one.
+    pub(crate) next_copy: usize,
+}
+
+/// How often, in writes of a thread, pending space is looked at.
+const SPACE_CHECK: u64 = 256;
+/// Pending space below this is not worth a checkpoint, in bytes.
+const PENDING_WORTH: u64 = 1 << 20;
+
+impl Engine {
+    /// An identity for callbacks: see [`super::running`].
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The log of a store that may be written.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub(crate) fn log(&self) -> Result<&Arc<Wal>> {
+        self.wal.as_ref().ok_or(Error::ReadOnly)
+    }
+
+    /// The store-wide poison: that of log or pool, whichever came first, given to both.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    #[inline]
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        let pool = self.pool.check_poison();
+        let log = self.wal.as_ref().and_then(|wal| wal.poisoned());
+        match (pool, log) {
+            (Ok(()), None) => Ok(()),
+            (Err(error), None) => {
+                self.poison(&error);
+                Err(error)
+            }
+            (_, Some(error)) => {
+                self.poison(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing is written any more: what is on disk is unknown until the store is opened again.
+    #[cold]
+    pub(crate) fn poison(&self, cause: &Error) {
+        let text = match cause {
+            Error::Poisoned { cause } => cause.to_string(),
+            other => other.to_string(),
+        };
+        self.pool.poison(&text);
+        if let Some(wal) = &self.wal {
+            wal.poison(text.as_str());
+        }
+    }
+
+    /// The end of the log.
+    pub(crate) fn position(&self) -> Lsn {
+        self.wal.as_ref().map_or(self.end_at_open, |wal| wal.position())
+    }
+
+    /// Up to where the log is on disk.
+    pub(crate) fn durable_lsn(&self) -> Lsn {
+        self.wal.as_ref().map_or(self.end_at_open, |wal| wal.durable_lsn())
+    }
+
+    /// Waits for what was done up to `lsn` as `durability` says. Called with no latch held.
+    ///
+    /// # Errors
+    /// `Poisoned`: whether what was done is durable is unknown.
+    pub(crate) fn acknowledge(&self, lsn: Lsn, durability: Durability) -> Result<()> {
+        let wal = self.log()?;
+        match durability {
+            Durability::Sync => wal.commit(lsn)?,
+            Durability::Relaxed { within } if wal.oldest_unsynced_age().is_some_and(|age| age >= within) => {
+                wal.commit(lsn)?;
+            }
+            Durability::Relaxed { .. } | Durability::Manual => {}
+        }
+        // A panic in the middle of a change poisons the pool alone at first.
+        self.check_poison()
+    }
+
+    /// Looks after the space that frees have left pending: called after writes, every so often.
+    pub(crate) fn after_write(&self) {
+        if self.writes.add_one() % SPACE_CHECK != SPACE_CHECK - 1 {
+            return;
+        }
+        let pending = self.pool.allocator().pending_pages();
+        let page = self.pool.page_size() as u64;
+        if pending * page >= PENDING_WORTH && pending >= self.pool.allocator().end().get() / 8 {
+            self.want_checkpoint();
+        }
+    }
+
+    /// Has a checkpoint made soon: by the background, or here and now where there is none.
+    pub(crate) fn want_checkpoint(&self) {
+        if self.deterministic {
+            // What keeps it from being made, the next write that needs it will meet.
+            let _ = self.checkpoint();
+        } else if !self.wanted.swap(true, Ordering::Relaxed) {
+            // Relaxed: advice; the checkpointer looks again by itself.
+            self.stop.wake();
+        }
+    }
+
+    /// Runs `write`; if it finds no space in the page file while some is pending, makes a checkpoint, which frees it, and
+    /// runs it again.
+    ///
+    /// # Errors
+    /// What `write` answers.
+    pub(crate) fn with_space<T>(&self, mut write: impl FnMut() -> Result<T>) -> Result<T> {
+        match write() {
+            Err(error @ Error::NoSpace { .. }) if self.pool.allocator().pending_pages() > 0 => {
+                if self.checkpoint().is_err() {
+                    return Err(error);
+                }
+                write()
+            }
+            result => result,
+        }
+    }
+}
+
+/// The pool's view of the log: the WAL rule (P5).
+pub(crate) struct LogForPool(pub(crate) Arc<Wal>);
+
+impl DurableLog for LogForPool {
+    fn make_durable(&self, lsn: Lsn) -> Result<()> {
+        self.0.commit(lsn)
+    }
+}
+
+/// How long the checkpointer sleeps when nobody wakes it.
+pub(crate) const IDLE: Duration = Duration::from_millis(250);
