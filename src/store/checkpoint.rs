@@ -56,22 +56,38 @@ impl Engine {
         self.pool.flush_before(position)?;
         let recovery = self.pool.min_recovery_lsn();
         let allocator = self.pool.allocator();
-        let room = self.snapshot_units(allocator.snapshot(|| wal.position()).encode().len());
-        let extent = allocator.reserve_extent(room)?;
+        let extent = self.snapshot_extent(&mut head, wal)?;
         let made = self.write_snapshot(wal, &head.superblock, position.min(recovery), extent);
         let next = match made {
             Ok(next) => next,
             Err(error) => {
-                allocator.unreserve_extent(extent);
+                head.spare = Some(extent);
                 return Err(error);
             }
         };
-        self.write_superblocks(&mut head, next)
-            .inspect_err(|error| self.poison(error))
-            .inspect(|former| self.give_up(wal, &next, *former))?;
+        // A copy that could not be written or synced says nobody knows what: no further step may rely on either.
+        head.spare = self.write_superblocks(&mut head, next).inspect_err(|error| self.poison(error))?;
+        allocator.release_pending(next.redo);
+        // A segment that could not be renamed stays: the log goes on, and the next checkpoint tries again.
+        let _ = wal.release_below(next.place.lsn);
         // Release: pairs with the Acquire in `checkpoint_shared`.
         self.checkpoints.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// A place for the snapshot about to be taken: that of the last but one, if it is large enough.
+    pub(crate) fn snapshot_extent(&self, head: &mut Head, wal: &Wal) -> Result<Extent> {
+        let allocator = self.pool.allocator();
+        let units = self.snapshot_units(allocator.snapshot(|| wal.position()).encode().len());
+        match head.spare.take() {
+            Some(spare) if spare.units >= units => Ok(spare),
+            small => {
+                if let Some(small) = small {
+                    allocator.unreserve_extent(small);
+                }
+                allocator.reserve_extent(units)
+            }
+        }
     }
 
     /// Pages for a snapshot of `bytes`, with room for what may change until it is taken.
@@ -116,7 +132,7 @@ impl Engine {
         })
     }
 
-    /// Writes both copies; the extent of the snapshot that neither names any more.
+    /// Writes both copies, the older first; returns the extent of the snapshot that neither names any more.
     pub(crate) fn write_superblocks(&self, head: &mut Head, next: Superblock) -> Result<Option<Extent>> {
         let former = head.superblock.snapshot();
         for n in 0..2 {
@@ -128,17 +144,6 @@ impl Engine {
         // Relaxed: a statistic.
         self.redo.store(next.redo.get(), Ordering::Relaxed);
         Ok(former.filter(|former| Some(*former) != next.snapshot()))
-    }
-
-    /// Gives up what no superblock needs any more.
-    fn give_up(&self, wal: &Wal, next: &Superblock, former: Option<Extent>) {
-        let allocator = self.pool.allocator();
-        if let Some(extent) = former {
-            allocator.unreserve_extent(extent);
-        }
-        allocator.release_pending(next.redo);
-        // A segment that could not be renamed stays: the log goes on, and the next checkpoint tries again.
-        let _ = wal.release_below(next.place.lsn);
     }
 }
 

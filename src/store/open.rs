@@ -17,6 +17,7 @@ use crate::io::{Disk, DiskLock, LockKind, OpenMode};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex};
 use crate::telemetry::Counter;
 use crate::threading::Threads;
+use crate::types::Lsn;
 use std::path::Path;
 
 /// Opens or creates the store in `dir`; the options are validated.
@@ -94,7 +95,7 @@ fn engine(
         end_at_open: end,
         durability: options.durability,
         deterministic: disk.deterministic(),
-        head: Mutex::new(Head { superblock, next_copy: 1 - found.newest_at }),
+        head: Mutex::new(Head { superblock, next_copy: 1 - found.newest_at, spare: None }),
         redo: AtomicU64::new(superblock.redo.get()),
         next_tree: AtomicU32::new(superblock.next_tree),
         running: Running::new(),
@@ -115,12 +116,13 @@ fn begin_writing(engine: &Arc<Engine>, disk: &Arc<dyn Disk>, found: &Found) -> R
     let mut head = engine.head.lock();
     let next = head.superblock;
     head.superblock = found.older.unwrap_or(found.newest);
-    let former = engine.write_superblocks(&mut head, next)?;
-    if let Some(extent) = former {
-        engine.pool.allocator().unreserve_extent(extent);
-    }
+    head.spare = engine.write_superblocks(&mut head, next)?;
     engine.pool.allocator().release_pending(next.redo);
     wal.release_below(next.place.lsn)?;
+    // A new store's first page is the catalog's root; its disk is not full either.
+    if head.spare.is_none() && wal.position() > Lsn::FIRST {
+        head.spare = engine.snapshot_extent(&mut head, wal).ok();
+    }
     drop(head);
     wal.set_pressure(Arc::new(Pressure(Arc::downgrade(engine))));
     disk.observe(Arc::new(WalRule {

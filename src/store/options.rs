@@ -142,7 +142,8 @@ impl StoreOptions {
         self
     }
 
-    /// Whether the page file goes around the system's page cache. Default off.
+    /// Whether the page file goes around the system's page cache. Default off. On is not to be had in this build:
+    /// [`Error::InvalidOption`].
     #[must_use]
     pub fn direct_io(mut self, on: bool) -> Self {
         self.direct_io = on;
@@ -270,6 +271,10 @@ impl StoreOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         if let Some(size) = self.page_size {
             validate_page_size(size)?;
+        }
+        if self.direct_io {
+            let reason = "not to be had in this build".to_owned();
+            return Err(Error::InvalidOption { option: "direct_io", reason });
         }
         let segment = self.segment();
         if !segment.is_multiple_of(4096) || !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment) {
