@@ -1,4 +1,39 @@
 //! The front door: a directory that holds named ordered trees of byte keys and values.
+//!
+//! This layer owns no data structure of its own. It wires the log, the pool and the trees, and owns what ties them
+//! together: the superblock.
+//!
+//! # The parts
+//!
+//! - **Handles** (`Store`, `Tree`, `Range`, `SyncPoint`) share one inner object; when the last goes, it closes the store.
+//!   They check that the store is open and sound, run the tree's operation, and wait as the durability says.
+//! - **The engine** (`engine`) is what is open: page file, pool, log, the superblocks' state. Background threads
+//!   (`background`) share it, not a handle.
+//! - **Opening** (`open`, `files`, `recovery`): directory and lock, the newest valid superblock, the log read twice (once
+//!   to find and judge its end, once to redo), then both superblocks with a higher incarnation (W4), then writes.
+//! - **Checkpoints** (`checkpoint`): the one place where a superblock changes while the store runs (C1, C2).
+//! - **The catalog** (`catalog`): tree number 1, from names to trees.
+//! - **The check** (`check`): every tree, every image on disk, and every page of the file accounted for.
+//!
+//! # One life of a superblock
+//!
+//! | event | written | by |
+//! |---|---|---|
+//! | creation | both copies, in `pages.tmp`, before it gets its name | `files::create` |
+//! | open for writing | both copies, the older first: incarnation + 1, accepted end of the log | `open::begin_writing` |
+//! | checkpoint, also at close | both copies, the older first: redo LSN, snapshot, retired batch | `Engine::checkpoint` |
+//!
+//! # Locks
+//!
+//! In the order they may be taken: the catalog's registry, the superblocks' state (`head`, held for a whole checkpoint),
+//! then those of pool and log. No latch is held when any of them is taken, and a thread that waits for log space or for
+//! a checkpoint holds no latch either (L5). User code runs under none of them.
+//!
+//! # When something fails
+//!
+//! A failed sync, a failed write of a superblock, or a panic inside a change poisons log and pool before anybody is told
+//! of success; from then on every call answers `Poisoned` until the store is opened again. A full disk fails the write
+//! that met it, before anything changed; reads go on, and writes when there is room.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +55,8 @@ mod running;
 mod store_api;
 mod superblock;
 mod sync_point;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod tree_write;
 

@@ -1,0 +1,186 @@
+//! The store's own pieces, each alone.
+
+use super::key_range::{Sealed, half_open, prefix_bounds};
+use super::observer::WalRule;
+use super::running::{InCallback, Running, in_callback_of};
+use super::superblock::{COPIES, SUPERBLOCK_BYTES, Superblock};
+use crate::Error;
+use crate::io::{Disk, FileDisk, OpenMode, WriteObserver};
+use crate::page::header;
+use crate::sync::Arc;
+use crate::types::{Lsn, PageId};
+use crate::wal::{RecordBuilder, Wal, WalOptions, WalPosition};
+use quickcheck::quickcheck;
+use std::ops::Bound;
+use std::path::Path;
+use std::time::Duration;
+
+fn superblock(sequence: u64) -> Superblock {
+    Superblock {
+        page_size: 4096,
+        store_id: 1 << 60 | 7,
+        sequence,
+        incarnation: 3,
+        redo: Lsn::new(1000),
+        place: WalPosition { lsn: Lsn::new(900), segment: 5, offset: 8192, prev_crc: 0xDEAD_BEEF },
+        accepted_end: Lsn::new(700),
+        durable: Lsn::new(1100),
+        snapshot_lsn: Lsn::new(1050),
+        snapshot_page: PageId::new(400),
+        snapshot_units: 2,
+        retired_batch: 17,
+        catalog_root: PageId::new(290),
+        file_end: PageId::new(500),
+        next_tree: 9,
+    }
+}
+
+#[test]
+fn a_superblock_reads_back_and_the_newest_counts() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = FileDisk::new().open(&temp.path().join("pages"), OpenMode::CreateNew).unwrap();
+    assert!(matches!(Superblock::read(&*file), Err(Error::Corrupted { .. })), "an empty file");
+    superblock(4).write(&*file, 1).unwrap();
+    let found = Superblock::read(&*file).unwrap();
+    assert_eq!((found.newest, found.older, found.newest_at), (superblock(4), None, 1));
+    superblock(5).write(&*file, 0).unwrap();
+    let found = Superblock::read(&*file).unwrap();
+    assert_eq!((found.newest, found.older, found.newest_at), (superblock(5), Some(superblock(4)), 0));
+    superblock(6).write(&*file, 1).unwrap();
+    assert_eq!(Superblock::read(&*file).unwrap().newest_at, 1);
+}
+
+#[test]
+fn every_flipped_bit_of_a_superblock_is_found() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = FileDisk::new().open(&temp.path().join("pages"), OpenMode::CreateNew).unwrap();
+    let sound = superblock(4).encode();
+    for byte in (0..200).chain([2000, SUPERBLOCK_BYTES - 4, SUPERBLOCK_BYTES - 1]) {
+        for bit in 0..8 {
+            let mut damaged = sound.clone();
+            damaged[byte] ^= 1 << bit;
+            file.write_at(&damaged, COPIES[0]).unwrap();
+            assert!(Superblock::read(&*file).is_err(), "byte {byte}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn positions_that_contradict_each_other_are_damage() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = FileDisk::new().open(&temp.path().join("pages"), OpenMode::CreateNew).unwrap();
+    let broken: [fn(&mut Superblock); 4] = [
+        |s| s.redo = Lsn::new(800),
+        |s| s.durable = Lsn::new(999),
+        |s| s.page_size = 5000,
+        |s| s.incarnation = 0,
+    ];
+    for (i, break_it) in broken.iter().enumerate() {
+        let mut damaged = superblock(4);
+        break_it(&mut damaged);
+        damaged.write(&*file, 0).unwrap();
+        assert!(matches!(Superblock::read(&*file), Err(Error::Corrupted { .. })), "{i}");
+    }
+    // Two copies of different stores.
+    superblock(4).write(&*file, 0).unwrap();
+    Superblock { store_id: 8, ..superblock(5) }.write(&*file, 1).unwrap();
+    assert!(matches!(Superblock::read(&*file), Err(Error::Corrupted { .. })));
+}
+
+fn is_in(key: &[u8], bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
+    let low = match &bounds.0 {
+        Bound::Included(low) => key >= &low[..],
+        Bound::Excluded(low) => key > &low[..],
+        Bound::Unbounded => true,
+    };
+    low && match &bounds.1 {
+        Bound::Included(high) => key <= &high[..],
+        Bound::Excluded(high) => key < &high[..],
+        Bound::Unbounded => true,
+    }
+}
+
+quickcheck! {
+    fn half_open_ranges_hold_the_same_keys(low: (u8, Vec<u8>), high: (u8, Vec<u8>), keys: Vec<Vec<u8>>) -> bool {
+        let bound = |(kind, key): (u8, Vec<u8>)| match kind % 3 {
+            0 => Bound::Included(key),
+            1 => Bound::Excluded(key),
+            _ => Bound::Unbounded,
+        };
+        let ends = [low.1.clone(), high.1.clone()];
+        let bounds = (bound(low), bound(high));
+        let half = half_open(bounds.clone().bounds());
+        keys.iter().chain(&ends).all(|key| {
+            let inside = half.as_ref().is_some_and(|(low, high)| key >= low && high.as_ref().is_none_or(|h| key < h));
+            inside == is_in(key, &bounds)
+        })
+    }
+
+    fn a_prefix_bounds_exactly_its_keys(prefix: Vec<u8>, keys: Vec<Vec<u8>>, last: bool) -> bool {
+        let prefix = if last { [&prefix[..], &[255, 255]].concat() } else { prefix };
+        let bounds = prefix_bounds(&prefix);
+        let longer = keys.iter().map(|key| [&prefix[..], key].concat());
+        keys.iter().cloned().chain(longer).all(|key| is_in(&key, &bounds) == key.starts_with(&prefix))
+    }
+}
+
+#[test]
+fn closing_waits_and_then_nobody_enters() {
+    let running = Arc::new(Running::new());
+    let call = running.enter().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let closer = std::thread::spawn({
+        let running = running.clone();
+        move || {
+            let first = running.close();
+            tell.send(()).unwrap();
+            (first, running.close())
+        }
+    });
+    assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it did not wait for the call");
+    assert!(matches!(running.enter(), Err(Error::Closed)), "the flag is set first");
+    assert!(matches!(running.check(), Err(Error::Closed)));
+    drop(call);
+    assert_eq!(closer.join().unwrap(), (true, false));
+}
+
+#[test]
+fn callbacks_are_known_by_their_store() {
+    let outer = InCallback::of(1);
+    let inner = InCallback::of(2);
+    assert!(in_callback_of(1) && in_callback_of(2) && !in_callback_of(3));
+    drop(inner);
+    assert!(in_callback_of(1) && !in_callback_of(2));
+    assert!(!std::thread::spawn(|| in_callback_of(1)).join().unwrap());
+    drop(outer);
+    assert!(!in_callback_of(1));
+}
+
+#[test]
+fn the_observer_refuses_pages_ahead_of_the_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let wal = Wal::create(Arc::new(FileDisk::new()), &temp.path().join("wal"), 1, 1, WalOptions::default()).unwrap();
+    let wal = Arc::new(wal);
+    let pages = Path::new("/db/pages");
+    let rule = WalRule { pages: pages.into(), page_size: 4096, wal: Arc::downgrade(&wal) };
+    let mut buffer = Vec::new();
+    let mut record = RecordBuilder::new(&mut buffer);
+    record.begin_part(crate::PageKind::BTREE, 1, crate::SizeClass::ZERO, false, PageId::new(400));
+    let bytes = record.finish();
+    let lsn = wal.append(wal.reserve(bytes.len()).unwrap(), bytes);
+    let mut page = vec![0; 4096];
+    page[8..16].copy_from_slice(&400u64.to_le_bytes());
+    page[16..24].copy_from_slice(&lsn.get().to_le_bytes());
+    let sum = header::checksum(&page);
+    page[0..4].copy_from_slice(&sum.to_le_bytes());
+    assert!(rule.on_write(pages, 400 * 4096, &page).is_err_and(|text| text.contains("P5")));
+    // Other files, and what lies before the pages, are not pages.
+    assert!(rule.on_write(Path::new("/db/wal/1.log"), 400 * 4096, &page).is_ok());
+    assert!(rule.on_write(pages, 0, &page).is_ok());
+    wal.commit(lsn).unwrap();
+    assert!(rule.on_write(pages, 400 * 4096, &page).is_ok());
+    // In a wrong place, or without its checksum, a page is wrong anyway.
+    assert!(rule.on_write(pages, 401 * 4096, &page).is_err());
+    page[100] ^= 1;
+    assert!(rule.on_write(pages, 400 * 4096, &page).is_err());
+}
