@@ -10,6 +10,50 @@
 //! | `wal` | `wal` | write-ahead log with group commit |
 //! | `btree` (default) | `btree`, `Store` | the concurrent B+tree and the store in front of it |
 //! | `sim` | `sim` | a simulated disk for crash tests |
+//!
+#![cfg_attr(feature = "btree", doc = "```")]
+#![cfg_attr(not(feature = "btree"), doc = "```ignore")]
+//! # fn main() -> pagebox::Result<()> {
+//! # let temp = tempfile::tempdir().unwrap();
+//! # let dir = temp.path().join("store");
+//! let store = pagebox::Store::open(&dir)?;
+//! let words = store.tree("words")?;
+//! words.insert("hello", "world")?; // durable on return
+//! assert_eq!(words.get("hello")?.as_deref(), Some(&b"world"[..]));
+//! for pair in words.prefix("he") {
+//!     let (key, value) = pair?;
+//!     assert_eq!((&key[..], &value[..]), (&b"hello"[..], &b"world"[..]));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a put
+//!
+//! 1. `Tree::insert` (`store/tree_write.rs`) counts itself as running and calls the tree.
+//! 2. `BTree::insert` (`btree/write.rs`) checks the sizes and reserves room in the log (`Wal::reserve`), while it holds
+//!    nothing: this is where a full log waits for a checkpoint.
+//! 3. It goes down from the root optimistically (`btree/descend.rs`): each node is read without a latch, the child's
+//!    version taken, the parent validated. A page that is not in memory is a miss, see below.
+//! 4. The leaf's view is upgraded to its exclusive latch, which fails, and starts again from 3, if the leaf changed since it
+//!    was searched. If the record does not fit, everything is let go, the leaf split (`btree/split.rs`), and it starts
+//!    again from 2.
+//! 5. `PageMut::begin_change` sets the frame's recovery LSN, `Wal::append` claims the LSN and places the bytes, the slotted
+//!    page takes the record, `PageMut::finish_change` stamps it with the LSN, the latch is released (invariant W5).
+//! 6. `Engine::acknowledge` waits as the durability says: in `Sync`, `Wal::commit` returns when the record is on disk; who
+//!    finds no flush running makes it, for all who appended by then.
+//!
+//! # The way of a miss
+//!
+//! 1. `BufferPool::try_child` (`pool/fix.rs`) looks at the frame that the reference names as a hint; the header there
+//!    carries another page.
+//! 2. The page table has no frame for the page either (`pool/table.rs`).
+//! 3. A frame is claimed: from the free list, or by eviction (`pool/evict.rs`); if only dirty pages are cold, a batch of
+//!    them is written first, each after the log is durable to its LSN (`pool/flush.rs`).
+//! 4. `pool/load.rs` latches the frame, enters it in the table (others who want the page now wait there), reads the page
+//!    and verifies checksum and page id.
+//! 5. Unlatching publishes it. The hint in the parent is repaired under the parent's shared latch, and the descent goes on
+//!    if the parent is still what it was.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
