@@ -85,7 +85,8 @@ fn callbacks_may_use_the_store_but_not_close_it() {
     assert_eq!(tree.get("a").unwrap().as_deref(), Some(&b"2!"[..]));
     tree.get_many(&["a", "none"], |_, _| assert!(refused(&store))).unwrap();
     // A panic in a callback leaves nothing behind.
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tree.get_with("a", |_| panic!("user's own"))));
+    let caught =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tree.get_with("a", |_| panic!("user's own"))));
     assert!(caught.is_err());
     tree.insert("c", "3").unwrap();
     store.check().unwrap();

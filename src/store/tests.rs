@@ -69,12 +69,8 @@ fn every_flipped_bit_of_a_superblock_is_found() {
 fn positions_that_contradict_each_other_are_damage() {
     let temp = tempfile::tempdir().unwrap();
     let file = FileDisk::new().open(&temp.path().join("pages"), OpenMode::CreateNew).unwrap();
-    let broken: [fn(&mut Superblock); 4] = [
-        |s| s.redo = Lsn::new(800),
-        |s| s.durable = Lsn::new(999),
-        |s| s.page_size = 5000,
-        |s| s.incarnation = 0,
-    ];
+    let broken: [fn(&mut Superblock); 4] =
+        [|s| s.redo = Lsn::new(800), |s| s.durable = Lsn::new(999), |s| s.page_size = 5000, |s| s.incarnation = 0];
     for (i, break_it) in broken.iter().enumerate() {
         let mut damaged = superblock(4);
         break_it(&mut damaged);
@@ -183,4 +179,29 @@ fn the_observer_refuses_pages_ahead_of_the_log() {
     assert!(rule.on_write(pages, 401 * 4096, &page).is_err());
     page[100] ^= 1;
     assert!(rule.on_write(pages, 400 * 4096, &page).is_err());
+}
+
+#[test]
+fn the_check_finds_pages_that_are_lost_and_pages_that_are_two_things() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = crate::Store::options().page_size(4096).memory(1 << 20).open(temp.path()).unwrap();
+    store.tree("t").unwrap().insert("k", "v").unwrap();
+    store.check().unwrap();
+    let class = crate::SizeClass::ZERO;
+    let allocator = store.inner.engine.pool.allocator();
+    // Allocated, but nobody refers to it.
+    let lost = allocator.reserve(class).unwrap();
+    allocator.apply_allocation(&allocator.enter(), lost, class);
+    match store.check() {
+        Err(Error::Corrupted { site: crate::Site::FreeSpace, detail, .. }) => {
+            assert!(detail.contains("1 pages") && detail.contains(&lost.to_string()), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Freed twice over: pending, and the root of a tree.
+    let root = store.inner.catalog.tree.root();
+    allocator.apply_free(&allocator.enter(), root, class, Lsn::MAX);
+    let all = store.check_all().unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all.iter().any(|damage| damage.to_string().contains("at once")), "{all:?}");
 }
