@@ -205,3 +205,159 @@ fn the_check_finds_pages_that_are_lost_and_pages_that_are_two_things() {
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all.iter().any(|damage| damage.to_string().contains("at once")), "{all:?}");
 }
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_tree_number_is_never_used_twice_and_incarnations_rise() {
+    let temp = tempfile::tempdir().unwrap();
+    let open = |n: usize| crate::Store::options().page_size(4096).memory(1 << 20).open(temp.path().join(n.to_string()));
+    let mut seen = std::collections::HashSet::new();
+    let mut incarnation = 0;
+    for life in 0..4 {
+        let store = open(life).unwrap();
+        let superblock = store.inner.engine.head.lock().superblock;
+        let found = Superblock::read(&*store.inner.engine.page_file).unwrap();
+        for copy in [Some(superblock), Some(found.newest), found.older] {
+            assert!(copy.unwrap().incarnation > incarnation, "W4: in both copies, before anything is written");
+            assert_eq!(copy.unwrap().incarnation, store.inner.engine.log().unwrap().incarnation());
+        }
+        incarnation = superblock.incarnation;
+        for i in 0..3 {
+            let tree = store.tree(&format!("tree {life} {i}")).unwrap();
+            assert!(seen.insert(tree.tree.id()), "{:?} was used before", tree.tree.id());
+        }
+        // What a crash of the process leaves: the files as they are, without a checkpoint.
+        copy_dir(&temp.path().join(life.to_string()), &temp.path().join((life + 1).to_string()));
+    }
+    assert_eq!(open(4).unwrap().tree_names().unwrap().len(), 12);
+}
+
+/// Calls a function once, in the middle of a checkpoint: before the sync that ends its writing of pages.
+type Hook = Arc<crate::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A disk with a hook in the sync of the page file.
+#[derive(Debug)]
+struct Hooked<D>(D, HookSlot);
+
+#[derive(Clone)]
+struct HookSlot(Hook);
+
+impl std::fmt::Debug for HookSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HookSlot")
+    }
+}
+
+impl<D: Disk> Disk for Hooked<D> {
+    fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn crate::io::DiskFile>> {
+        let file = self.0.open(path, mode)?;
+        let hook = path.ends_with("pages").then(|| self.1.clone());
+        Ok(match hook {
+            Some(hook) => Arc::new(Hooked(file, hook)),
+            None => file,
+        })
+    }
+    fn kind(&self, path: &Path) -> std::io::Result<Option<crate::io::FileKind>> {
+        self.0.kind(path)
+    }
+    fn create_dir(&self, path: &Path) -> std::io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<std::path::PathBuf>> {
+        self.0.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.0.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+    fn lock(
+        &self,
+        path: &Path,
+        kind: crate::io::LockKind,
+        create: bool,
+    ) -> std::io::Result<Option<Box<dyn crate::io::DiskLock>>> {
+        self.0.lock(path, kind, create)
+    }
+}
+
+impl crate::io::DiskFile for Hooked<Arc<dyn crate::io::DiskFile>> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> std::io::Result<()> {
+        self.0.write_at(buf, offset)
+    }
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn allocate(&self, offset: u64, len: u64) -> std::io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        let hook = self.1.0.lock().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.0.sync_data()
+    }
+    fn sync_all(&self) -> std::io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+#[test]
+fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let slot = HookSlot(Hook::default());
+    let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
+    let options = crate::Store::options().page_size(4096).memory(4 << 20);
+    let store = options.clone().disk(disk).open(temp.path().join("a")).unwrap();
+    let tree = store.tree("t").unwrap();
+    let key = |i: u32| i.to_be_bytes();
+    for i in 0..200 {
+        tree.insert(key(i), [1; 500]).unwrap();
+    }
+    let inner = tree.clone();
+    // Between T and S: pages that were just written are changed again, split and merged away.
+    *slot.0.lock() = Some(Box::new(move || {
+        for i in 200..300 {
+            inner.insert(key(i), [2; 500]).unwrap();
+        }
+        for i in 0..100 {
+            inner.remove(key(i)).unwrap();
+        }
+    }));
+    store.checkpoint().unwrap();
+    assert!(slot.0.lock().is_none(), "the hook has run");
+    assert!(store.stats().pending_pages > 0, "A1: what was freed behind the redo LSN is not given up yet");
+    copy_dir(&temp.path().join("a"), &temp.path().join("b"));
+    let crashed = options.open(temp.path().join("b")).unwrap();
+    crashed.check().unwrap();
+    let there = crashed.tree("t").unwrap();
+    assert_eq!(there.len().unwrap(), 200);
+    assert_eq!(there.first().unwrap().unwrap().0, key(100));
+    assert_eq!(there.last().unwrap().unwrap(), (key(299).to_vec(), vec![2; 500]));
+    store.checkpoint().unwrap();
+    assert_eq!(store.stats().pending_pages, 0, "now no superblock needs them");
+    store.check().unwrap();
+}
