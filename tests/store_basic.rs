@@ -139,7 +139,6 @@ fn expected(n: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
 #[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     let disk = SimDisk::new(21);
-    disk.set_history(true);
     session(&disk, 0, 150);
     session(&disk, 150, 240);
     let first = disk.history_len();
@@ -161,7 +160,6 @@ fn a_crash_at_any_operation_of_a_recovery_and_a_second_life_lose_nothing() {
     let disk = SimDisk::new(22);
     session(&disk, 0, 130);
     let crashed = disk.crash(22);
-    crashed.set_history(true);
     drop(sim(&crashed).memory(300 << 10).open("/db").unwrap());
     for at in 0..crashed.history_len() {
         let after = crashed.crash_at(at, at);
@@ -206,7 +204,6 @@ fn places(disk: &SimDisk) -> Option<[u64; 2]> {
 fn a_recovery_between_two_superblocks_can_itself_be_cut_off() {
     let options = |disk: &SimDisk| sim(disk).log_segment_bytes(64 << 10).max_log_bytes(1 << 20);
     let disk = SimDisk::new(24);
-    disk.set_history(true);
     let store = options(&disk).open("/db").unwrap();
     let tree = store.tree("t").unwrap();
     for i in 0..120 {
@@ -224,7 +221,6 @@ fn a_recovery_between_two_superblocks_can_itself_be_cut_off() {
         }
         met += 1;
         let acknowledged = disk.last_mark_before(at).unwrap_or(0) as u32;
-        crashed.set_history(true);
         drop(options(&crashed).open("/db").unwrap());
         for again in 0..crashed.history_len() {
             let after = crashed.crash_at(again, again);
@@ -234,4 +230,31 @@ fn a_recovery_between_two_superblocks_can_itself_be_cut_off() {
         }
     }
     assert!(met > 0, "no state between two superblocks was met");
+}
+
+#[test]
+fn a_page_that_leaves_memory_takes_its_log_along() {
+    let disk = SimDisk::new(25);
+    // Nobody syncs: only full buffers, eviction and checkpoints do. The disk checks the WAL rule on every write.
+    let options = |disk: &SimDisk| sim(disk).memory(300 << 10).durability(Durability::Manual);
+    let store = options(&disk).open("/db").unwrap();
+    let tree = store.tree("t").unwrap();
+    for i in 0..1000u32 {
+        tree.insert(i.to_be_bytes(), [0; 300]).unwrap();
+    }
+    store.sync().unwrap();
+    let from = disk.history_len();
+    // Small changes all over the tree: pages leave long before a buffer of the log is full.
+    let key = |i: u32| [&(i * 37 % 1000).to_be_bytes()[..], &i.to_be_bytes()].concat();
+    for i in 0..1500u32 {
+        tree.insert(key(i), "").unwrap();
+    }
+    let stats = store.stats();
+    assert!(stats.evictions > 100 && stats.pages_written > 100, "{stats:?}");
+    for at in (from..disk.history_len()).step_by(41) {
+        let store = options(&disk.crash_at(at, at)).open("/db").unwrap_or_else(|e| panic!("operation {at}: {e}"));
+        let tree = store.tree("t").unwrap();
+        let n = tree.len().unwrap() as u32 - 1000;
+        assert!((0..n).all(|i| tree.contains_key(key(i)).unwrap()), "operation {at}: {n} keys that are no prefix");
+    }
 }
