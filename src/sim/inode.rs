@@ -142,7 +142,8 @@ impl Inode {
         let write = PendingWrite::new(seq, from, Content::Bytes(content), fate == Fate::Orphaned);
         if fate == Fate::Durable {
             self.settle(&write);
-            if end > old && self.durable.len() != end {
+            // Noted even if it is durable: a later sync then rules out the lengths before it.
+            if end > old && (self.durable.len() != end || !self.lens.is_empty()) {
                 self.lens.push(PendingLen { seq, len: end, orphan: false });
             }
             return;
