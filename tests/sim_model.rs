@@ -101,7 +101,13 @@ impl File {
         self.lens[0].what = self.lens[0].what.max(needed);
         let base = self.lens.remove(0);
         self.lens.retain(|version| version.what >= needed);
+        let durable = base.what as usize;
         self.lens.insert(0, base);
+        // What a durable length cuts off does not come back with a later one.
+        for (i, versions) in &mut self.sectors {
+            let keep = durable.saturating_sub(i * SECTOR).min(SECTOR);
+            versions[0].what[keep..].fill(0);
+        }
     }
 
     fn sync_failed(&mut self) {
@@ -116,12 +122,7 @@ impl File {
             let zero = [Version { what: vec![0; SECTOR], doubtful: false }];
             let versions = self.sectors.get(&i).map_or(&zero[..], |versions| &versions[..]);
             let anything = garbage && i * SECTOR >= durable.next_multiple_of(SECTOR);
-            // Beyond the durable length a version's bytes may be missing: the length came back, they did not.
-            let cut = durable.saturating_sub(i * SECTOR).min(bytes.len());
-            let zeros_after = bytes[cut..].iter().all(|byte| *byte == 0);
-            let fits =
-                |v: &Version<Vec<u8>>| v.what[..bytes.len()] == *bytes || zeros_after && v.what[..cut] == bytes[..cut];
-            let allowed = anything || versions.iter().any(fits);
+            let allowed = anything || versions.iter().any(|v| v.what[..bytes.len()] == *bytes);
             assert!(allowed, "{what}: sector {i} of {} versions, length {}", versions.len(), left.len());
         }
     }

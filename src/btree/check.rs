@@ -1,7 +1,7 @@
 //! Checking a whole tree: every node against its own promises and its parent's.
 
-use super::{BTree, Inner};
 use super::redo::damaged;
+use super::{BTree, Inner};
 use crate::error::{Error, Result};
 use crate::page::slotted::SlottedPage;
 use crate::types::{PageId, SizeClass};
@@ -48,14 +48,7 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn node(
-        &mut self,
-        id: PageId,
-        level: Option<u8>,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-        depth: usize,
-    ) -> Result<()> {
+    fn node(&mut self, id: PageId, level: Option<u8>, lower: &[u8], upper: Option<&[u8]>, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH || !self.seen.insert(id) {
             self.check.errors.push(damaged(id, "a page reached twice"));
             return Ok(());

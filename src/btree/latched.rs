@@ -121,11 +121,7 @@ impl Leaf<'_, '_> {
 
 impl Inner {
     /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked.
-    pub(super) fn apply_to_leaves(
-        &self,
-        mut leaves: Vec<Leaf<'_, '_>>,
-        room: &mut Option<LogRoom<'_>>,
-    ) -> Result<Lsn> {
+    pub(super) fn apply_to_leaves(&self, mut leaves: Vec<Leaf<'_, '_>>, room: &mut Option<LogRoom<'_>>) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
             let mut changed = Vec::with_capacity(leaves.len());
@@ -150,7 +146,11 @@ impl Inner {
                     at += 1;
                 }
                 if let Err(error) = ops::apply(part.op, pages[at].writer(), part.page, part.payload) {
-                    self.pool.poison(&format!("{:?} did not take what was logged for it: {}", part.page, reason(error)));
+                    self.pool.poison(&format!(
+                        "{:?} did not take what was logged for it: {}",
+                        part.page,
+                        reason(error)
+                    ));
                     return Err(damaged(part.page, reason(error)));
                 }
             }

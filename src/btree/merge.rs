@@ -166,7 +166,8 @@ impl Inner {
         let id = child.id();
         scratch::with(|content| {
             let node = SlottedPage::open(child.reader());
-            node.and_then(|node| node.encode_all(content)).map_err(|_| damaged(id, "an offset leads outside of the page"))?;
+            node.and_then(|node| node.encode_all(content))
+                .map_err(|_| damaged(id, "an offset leads outside of the page"))?;
             let parts = vec![
                 Part { page: root, op: ops::REBUILD, payload: content },
                 Part { page: child, op: ops::FREE, payload: &[] },
