@@ -1,0 +1,13 @@
+//! What the campaigns, the model tests and the benchmarks share: a seeded generator, workloads, and the oracle that says
+//! which states a crash may leave behind.
+
+// Every test binary and example includes this module and uses its own part of it.
+#![allow(dead_code)]
+
+pub mod budget;
+pub mod kill;
+pub mod killer;
+pub mod oracle;
+pub mod rng;
+pub mod run;
+pub mod workload;

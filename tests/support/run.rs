@@ -1,0 +1,285 @@
+//! Carries out the steps of a workload on a store, checks every answer against the model, and notes when each transaction
+//! was issued and acknowledged.
+
+use super::oracle::{History, State, Txn};
+use super::workload::{Call, Step};
+use pagebox::{Batch, Error, Result, Store, Tree};
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+/// Opens the store: called for the first open and for every reopening.
+pub type Opener = Box<dyn Fn() -> Result<Store>>;
+/// What time it is, in operations of the disk.
+pub type Clock = Box<dyn Fn() -> u64>;
+
+/// The name of a tree by its number.
+pub fn tree_name(number: u8) -> String {
+    format!("t{number}")
+}
+
+/// When something happened, in operations of the disk: it began when `from` operations were done and was over after `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// What the disk was doing when, for the statistics of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    Open,
+    Change,
+    Read,
+    Sync,
+    Checkpoint,
+    Close,
+}
+
+/// A store under test, its model, and the times at which things happened.
+pub struct Session {
+    opener: Opener,
+    clock: Clock,
+    store: Option<Store>,
+    trees: BTreeMap<u8, Tree>,
+    /// Whether a change is durable when it returns.
+    acknowledges_each: bool,
+    pub history: History,
+    /// For each transaction, when it began.
+    pub issued: Vec<u64>,
+    /// (time, n): from that time on the first n transactions are acknowledged.
+    pub acknowledged: Vec<(u64, usize)>,
+    pub phases: Vec<(Span, Phase)>,
+}
+
+fn text(what: &str) -> impl Fn(Error) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}
+
+impl Session {
+    /// Opens the store, which must hold exactly `base`.
+    pub fn open(opener: Opener, clock: Clock, acknowledges_each: bool, base: State) -> Result<Session, String> {
+        let mut session = Session {
+            opener,
+            clock,
+            store: None,
+            trees: BTreeMap::new(),
+            acknowledges_each,
+            history: History::new(base),
+            issued: Vec::new(),
+            acknowledged: Vec::new(),
+            phases: Vec::new(),
+        };
+        session.timed(Phase::Open, |s| {
+            s.store = Some((s.opener)().map_err(text("open"))?);
+            Ok(())
+        })?;
+        Ok(session)
+    }
+
+    /// The open store.
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("the session is open")
+    }
+
+    fn timed<T>(&mut self, phase: Phase, f: impl FnOnce(&mut Session) -> Result<T, String>) -> Result<T, String> {
+        let from = (self.clock)();
+        let out = f(self);
+        let to = (self.clock)();
+        self.phases.push((Span { from, to }, phase));
+        out
+    }
+
+    fn acknowledge(&mut self) {
+        self.acknowledged.push(((self.clock)(), self.history.len()));
+    }
+
+    /// The handle of a tree, opened when first needed.
+    pub fn tree(&mut self, number: u8) -> Result<Tree, String> {
+        if let Some(tree) = self.trees.get(&number) {
+            return Ok(tree.clone());
+        }
+        let tree = self.store().tree(&tree_name(number)).map_err(text("tree"))?;
+        self.trees.insert(number, tree.clone());
+        Ok(tree)
+    }
+
+    /// Carries out one step.
+    pub fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Change(call, txn) => self.timed(Phase::Change, |s| s.change(*call, txn)),
+            Step::Get(tree, key) => self.timed(Phase::Read, |s| s.get(*tree, key)),
+            Step::Walk(tree, key, limit, down) => self.timed(Phase::Read, |s| s.walk(*tree, key, *limit, *down)),
+            Step::Sync => self.timed(Phase::Sync, |s| {
+                if s.history.len().is_multiple_of(2) {
+                    s.store().sync().map_err(text("sync"))?;
+                } else {
+                    let store = s.store().clone();
+                    store.sync_async().wait().map_err(text("sync_async"))?;
+                }
+                s.acknowledge();
+                Ok(())
+            }),
+            Step::Checkpoint => self.timed(Phase::Checkpoint, |s| {
+                s.store().checkpoint().map_err(text("checkpoint"))?;
+                s.acknowledge();
+                Ok(())
+            }),
+            Step::Reopen => {
+                self.close()?;
+                self.timed(Phase::Open, |s| {
+                    s.store = Some((s.opener)().map_err(text("reopen"))?);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// Closes the store; everything issued is then acknowledged.
+    pub fn close(&mut self) -> Result<(), String> {
+        self.trees.clear();
+        let store = self.store.take().expect("the session is open");
+        self.timed(Phase::Close, |s| {
+            store.close().map_err(text("close"))?;
+            s.acknowledge();
+            Ok(())
+        })
+    }
+
+    fn change(&mut self, call: Call, txn: &Txn) -> Result<(), String> {
+        let mut handles = Vec::with_capacity(txn.len());
+        for write in txn {
+            handles.push(self.tree(write.tree)?);
+        }
+        self.issued.push((self.clock)());
+        let before = txn.first().and_then(|w| self.history.now().get(&(w.tree, w.key.clone())).cloned());
+        self.history.push(txn.clone());
+        match call {
+            Call::Drop(number) => {
+                let stale = self.trees.remove(&number);
+                let was = self.store().drop_tree(&tree_name(number)).map_err(text("drop_tree"))?;
+                check(was || stale.is_none(), || format!("drop_tree of tree {number} found no tree"))?;
+                if let Some(stale) = stale {
+                    let answer = stale.get(b"k");
+                    check(matches!(answer, Err(Error::NotFound { .. })), || {
+                        format!("a handle of a dropped tree answers {answer:?}")
+                    })?;
+                }
+            }
+            Call::Batch => {
+                let mut batch = Batch::new();
+                for (tree, write) in handles.iter().zip(txn) {
+                    match &write.value {
+                        Some(value) => batch.insert(tree, &write.key, value),
+                        None => batch.remove(tree, &write.key),
+                    };
+                }
+                self.store().apply(&batch).map_err(text("apply"))?;
+            }
+            _ => {
+                let (tree, write) = (&handles[0], &txn[0]);
+                single(tree, call, &write.key, write.value.as_deref(), before.as_deref())?;
+            }
+        }
+        if self.acknowledges_each {
+            self.acknowledge();
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, tree: u8, key: &[u8]) -> Result<(), String> {
+        let handle = self.tree(tree)?;
+        let found = handle.get(key).map_err(text("get"))?;
+        let expected = self.history.now().get(&(tree, key.to_vec()));
+        check(found.as_ref() == expected, || format!("get {key:?} of tree {tree}: {found:?}, expected {expected:?}"))
+    }
+
+    fn walk(&mut self, tree: u8, key: &[u8], limit: usize, down: bool) -> Result<(), String> {
+        let handle = self.tree(tree)?;
+        let mut found = Vec::new();
+        let collect = |k: &[u8], v: &[u8]| {
+            found.push((k.to_vec(), v.to_vec()));
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let model = self.history.now();
+        let own = |((t, k), v): (&(u8, Vec<u8>), &Vec<u8>)| (*t == tree).then(|| (k.clone(), v.clone()));
+        let (first, last) = ((tree, Vec::new()), (tree, key.to_vec()));
+        let expected: Vec<_> = if down {
+            handle.scan_rev(..=key, collect).map_err(text("scan_rev"))?;
+            model.range(first..=last).rev().filter_map(own).take(limit).collect()
+        } else {
+            handle.scan(key.., collect).map_err(text("scan"))?;
+            let upper = (tree + 1, Vec::new());
+            model.range((Bound::Included(last), Bound::Excluded(upper))).filter_map(own).take(limit).collect()
+        };
+        check(found == expected, || {
+            format!(
+                "walk (down: {down}) from {key:?} of tree {tree}: {} records, expected {}",
+                found.len(),
+                expected.len()
+            )
+        })
+    }
+}
+
+/// Carries out a change of one key and checks what it answers.
+fn single(tree: &Tree, call: Call, key: &[u8], new: Option<&[u8]>, before: Option<&[u8]>) -> Result<(), String> {
+    let name = tree.name();
+    match (call, new) {
+        (Call::Returning, Some(value)) => {
+            let old = tree.replace(key, value).map_err(text("replace"))?;
+            check(old.as_deref() == before, || format!("{name}: replace {key:?} gave {old:?}, not {before:?}"))
+        }
+        (Call::Returning, None) => {
+            let old = tree.take(key).map_err(text("take"))?;
+            check(old.as_deref() == before, || format!("{name}: take {key:?} gave {old:?}, not {before:?}"))
+        }
+        (Call::Swap, _) => {
+            let wrong = [before.unwrap_or_default(), b"!"].concat();
+            let refused = tree.compare_and_swap(key, Some(&wrong), new).map_err(text("compare_and_swap"))?;
+            check(refused.is_err(), || format!("{name}: compare_and_swap {key:?} took a wrong value for the old one"))?;
+            let done = tree.compare_and_swap(key, before, new).map_err(text("compare_and_swap"))?;
+            check(done.is_ok(), || format!("{name}: compare_and_swap {key:?} refused {before:?}: {done:?}"))
+        }
+        (Call::Update, _) => {
+            let old = tree.fetch_update(key, |_| new.map(<[u8]>::to_vec)).map_err(text("fetch_update"))?;
+            check(old.as_deref() == before, || format!("{name}: fetch_update {key:?} gave {old:?}, not {before:?}"))
+        }
+        (_, Some(value)) => {
+            let fresh = tree.insert(key, value).map_err(text("insert"))?;
+            check(fresh == before.is_none(), || format!("{name}: insert {key:?} says new: {fresh}, before: {before:?}"))
+        }
+        (_, None) => {
+            let was = tree.remove(key).map_err(text("remove"))?;
+            check(was == before.is_some(), || format!("{name}: remove {key:?} says there: {was}, before: {before:?}"))
+        }
+    }
+}
+
+fn check(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// All records of a store, once read by iteration; trees that are not the workload's are an error.
+pub fn dump(store: &Store) -> Result<State, String> {
+    let mut state = State::new();
+    for name in store.tree_names().map_err(text("tree_names"))? {
+        let number = name.strip_prefix('t').and_then(|n| n.parse::<u8>().ok());
+        let number = number.ok_or_else(|| format!("a tree {name:?} that nobody made"))?;
+        let tree = store.existing_tree(&name).map_err(text("existing_tree"))?;
+        let tree = tree.ok_or_else(|| format!("tree {name:?} is listed but not there"))?;
+        let mut last: Option<Vec<u8>> = None;
+        for item in tree.iter() {
+            let (key, value) = item.map_err(text("iteration"))?;
+            check(last.as_ref().is_none_or(|last| *last < key), || format!("{name}: {key:?} comes after {last:?}"))?;
+            last = Some(key.clone());
+            state.insert((number, key), value);
+        }
+    }
+    Ok(state)
+}
+
+/// `check()` clean and the records, or what is wrong.
+pub fn checked_dump(store: &Store) -> Result<State, String> {
+    store.check().map_err(text("check"))?;
+    dump(store)
+}

@@ -1,0 +1,208 @@
+//! Workloads: streams of steps, decided by a seed, that make a tree grow, split, shrink, merge, move its pages out of
+//! memory and reuse their space.
+
+use super::oracle::{State, Txn, Write};
+use super::rng::{Rng, mix};
+
+/// What a workload looks like.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// How many trees the keys are spread over.
+    pub trees: u8,
+    /// How many different keys there are in each tree.
+    pub keys: u64,
+    /// The longest key, in bytes.
+    pub max_key: usize,
+    /// The longest value, in bytes.
+    pub max_value: usize,
+    /// How many steps a phase of growing or shrinking lasts.
+    pub phase: u64,
+    /// Share of batches among the writes, in percent.
+    pub batches: u64,
+    /// Share of reads among the steps, in percent.
+    pub reads: u64,
+    /// Steps between checkpoints, about; 0 for none.
+    pub checkpoint_every: u64,
+    /// Steps between syncs, about; 0 for none.
+    pub sync_every: u64,
+    /// Steps between closing and opening again, about; 0 for none.
+    pub reopen_every: u64,
+    /// Steps between drops of a whole tree, about; 0 for none.
+    pub drop_every: u64,
+}
+
+impl Shape {
+    /// A shape drawn from a seed, for a store with these limits on keys and values.
+    pub fn draw(rng: &mut Rng, max_key: usize, max_value: usize) -> Shape {
+        let sometimes = |rng: &mut Rng, n: u64| if rng.percent(70) { n / 2 + rng.below(n) } else { 0 };
+        Shape {
+            trees: rng.between(1, 4) as u8,
+            keys: *rng.pick(&[12, 60, 250, 600]),
+            max_key: *rng.pick(&[24, 64, max_key]),
+            max_value: *rng.pick(&[8, 150, 150, 600, max_value]),
+            phase: rng.between(40, 200),
+            batches: *rng.pick(&[0, 10, 10, 40]),
+            reads: *rng.pick(&[0, 10, 30]),
+            checkpoint_every: sometimes(rng, 120),
+            sync_every: 2 + rng.below(40),
+            reopen_every: sometimes(rng, 200),
+            drop_every: sometimes(rng, 400),
+        }
+    }
+}
+
+/// How a transaction is carried out; the effect on the records is in the transaction itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `Tree::insert` or `Tree::remove`.
+    Plain,
+    /// `Tree::replace` or `Tree::take`: the value before comes back and is checked.
+    Returning,
+    /// `Tree::compare_and_swap` against the value the model holds.
+    Swap,
+    /// `Tree::fetch_update`.
+    Update,
+    /// One `Batch` with all the writes.
+    Batch,
+    /// `Store::drop_tree`; the writes are removals of all the tree's keys.
+    Drop(u8),
+}
+
+/// One step of a workload.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A change.
+    Change(Call, Txn),
+    /// A point read, checked against the model.
+    Get(u8, Vec<u8>),
+    /// A walk over at most so many records from a key on (or down from it, if the flag is set), checked against the model.
+    Walk(u8, Vec<u8>, usize, bool),
+    /// `Store::sync`.
+    Sync,
+    /// `Store::checkpoint`.
+    Checkpoint,
+    /// `Store::close` and open again.
+    Reopen,
+}
+
+/// Draws the steps of a workload.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    rng: Rng,
+    shape: Shape,
+    step: u64,
+}
+
+impl Generator {
+    /// The stream of steps of one seed.
+    pub fn new(rng: Rng, shape: Shape) -> Generator {
+        Generator { rng, shape, step: 0 }
+    }
+
+    /// The key with a number: its length depends on the number alone, so that updates find it again.
+    pub fn key(&self, n: u64) -> Vec<u8> {
+        let bits = mix(n ^ 0x6b65_7900);
+        let mut key = format!("k/{n:05x}").into_bytes();
+        let want = match bits % 16 {
+            0 => self.shape.max_key,
+            1..=4 => 9 + (bits >> 8) as usize % 24,
+            _ => 9 + (bits >> 8) as usize % 8,
+        };
+        while key.len() < want.min(self.shape.max_key) {
+            key.push(b'a' + (key.len() % 23) as u8);
+        }
+        key
+    }
+
+    /// A value that no other step writes.
+    fn value(&mut self) -> Vec<u8> {
+        let len = match self.rng.below(20) {
+            0 => 0,
+            1 => self.shape.max_value,
+            2..=4 => self.rng.below(self.shape.max_value as u64 + 1) as usize,
+            _ => self.rng.below(self.shape.max_value.min(200) as u64 + 1) as usize,
+        };
+        let mut value = format!("{:x}.", self.step).into_bytes();
+        let noise = self.rng.below(256) as u8;
+        value.resize(len.max(value.len()), noise);
+        value.truncate(len);
+        value
+    }
+
+    /// Whether something that happens about every `every` steps happens now.
+    fn due(&mut self, every: u64) -> bool {
+        every > 0 && self.rng.below(every) == 0
+    }
+
+    /// The next step, given the records as they stand.
+    pub fn next(&mut self, now: &State) -> Step {
+        self.step += 1;
+        if self.due(self.shape.reopen_every) {
+            return Step::Reopen;
+        }
+        if self.due(self.shape.checkpoint_every) {
+            return Step::Checkpoint;
+        }
+        if self.due(self.shape.sync_every) {
+            return Step::Sync;
+        }
+        let tree = self.rng.below(self.shape.trees.into()) as u8;
+        if self.due(self.shape.drop_every) {
+            return Step::Change(Call::Drop(tree), removal_of(now, tree));
+        }
+        if self.rng.percent(self.shape.reads) {
+            let at = self.rng.below(self.shape.keys);
+            let key = self.key(at);
+            return if self.rng.percent(60) {
+                Step::Get(tree, key)
+            } else {
+                Step::Walk(tree, key, self.rng.between(1, 60) as usize, self.rng.percent(50))
+            };
+        }
+        self.change(tree, now)
+    }
+
+    /// A change of one key or a batch of several, growing or shrinking as the phase has it.
+    fn change(&mut self, tree: u8, now: &State) -> Step {
+        let growing = (self.step / self.shape.phase).is_multiple_of(2);
+        let removals = if growing { 15 } else { 75 };
+        if self.rng.percent(self.shape.batches) {
+            let writes = self.rng.between(1, 9);
+            let start = self.rng.below(self.shape.keys);
+            let near = self.rng.percent(50);
+            let mut txn = Txn::new();
+            for i in 0..writes {
+                let n = if near { (start + i) % self.shape.keys } else { self.rng.below(self.shape.keys) };
+                let tree = if near { tree } else { self.rng.below(self.shape.trees.into()) as u8 };
+                let key = self.key(n);
+                let value = if self.rng.percent(removals) { None } else { Some(self.value()) };
+                txn.push(Write { tree, key, value });
+            }
+            return Step::Change(Call::Batch, txn);
+        }
+        // Shrinking removes neighbours one after the other, so that pages become empty and merge.
+        let n = if growing { self.rng.below(self.shape.keys) } else { self.step % self.shape.keys };
+        let mut key = self.key(n);
+        let remove = self.rng.percent(removals);
+        if remove && !growing && self.rng.percent(50) {
+            key = next_key(now, tree, &key).unwrap_or(key);
+        }
+        let call = *self.rng.pick(&[Call::Plain, Call::Plain, Call::Plain, Call::Returning, Call::Swap, Call::Update]);
+        let value = if remove { None } else { Some(self.value()) };
+        Step::Change(call, vec![Write { tree, key, value }])
+    }
+}
+
+/// The removal of every record of a tree.
+fn removal_of(now: &State, tree: u8) -> Txn {
+    now.range((tree, Vec::new())..)
+        .take_while(|((t, _), _)| *t == tree)
+        .map(|((_, key), _)| Write { tree, key: key.clone(), value: None })
+        .collect()
+}
+
+/// The first key of a tree from `key` on.
+fn next_key(now: &State, tree: u8, key: &[u8]) -> Option<Vec<u8>> {
+    let ((found, key), _) = now.range((tree, key.to_vec())..).next()?;
+    (*found == tree).then(|| key.clone())
+}
