@@ -56,13 +56,8 @@ fn run(cli: &Cli) -> Result<(), String> {
     let scratch = cli.scratch.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     std::fs::create_dir_all(&scratch).map_err(|e| e.to_string())?;
     let floors = [4096, 16384].map(|size| (size, smallest_on_files(&pagebox::Store::options().page_size(size))));
-    let plan = Plan {
-        seed: cli.seed,
-        kills: cli.kills,
-        until: None,
-        floors: floors.to_vec(),
-        lives_per_store: cli.lives,
-    };
+    let plan =
+        Plan { seed: cli.seed, kills: cli.kills, until: None, floors: floors.to_vec(), lives_per_store: cli.lives };
     println!("seed {}, smallest budgets by page size {floors:?}", cli.seed);
     let began = Instant::now();
     let command = |life: &Life| {

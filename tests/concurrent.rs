@@ -65,7 +65,11 @@ fn disjoint_keys_are_exact() {
                 assert_eq!(tree.take(&key).expect("take"), model.remove(&key), "thread {thread}, step {n}");
             } else {
                 let value = rng.bytes(20 + n as usize % 300);
-                assert_eq!(tree.replace(&key, &value).expect("replace"), model.insert(key, value), "thread {thread}, {n}");
+                assert_eq!(
+                    tree.replace(&key, &value).expect("replace"),
+                    model.insert(key, value),
+                    "thread {thread}, {n}"
+                );
             }
         }
         *models[thread].lock().expect("no panic before") = model;
@@ -114,7 +118,10 @@ fn scans_meet_every_key_that_stays() {
             }
             assert!(met.is_sorted_by(|a, b| a < b), "a key came twice or out of order");
             let staying = met.iter().filter(|k| stays(String::from_utf8_lossy(&k[..6]).parse().unwrap_or(1)));
-            assert!(staying.cloned().eq((0..all).filter(|n| stays(*n)).map(|n| key(n, 0))), "a key that stays was missed");
+            assert!(
+                staying.cloned().eq((0..all).filter(|n| stays(*n)).map(|n| key(n, 0))),
+                "a key that stays was missed"
+            );
         }
     });
     store.check().expect("check");
@@ -188,7 +195,10 @@ fn shared_keys_have_a_history() {
             assert!(writer < THREADS && number <= issued[writer].load(SeqCst), "key {n}: a value that nobody wrote");
             assert!(value[16..].iter().all(|b| *b == number as u8), "key {n}: a torn value");
             let end = ends[writer][number as usize].load(SeqCst);
-            assert!(end == 0 || end > over, "key {n}: the value of a write that another had followed before the read began");
+            assert!(
+                end == 0 || end > over,
+                "key {n}: the value of a write that another had followed before the read began"
+            );
             let last = &mut seen[n as usize][writer];
             assert!(*last <= number, "key {n}: write {number} of thread {writer} after write {last}");
             *last = number;

@@ -36,7 +36,9 @@ fn main() -> ExitCode {
     // A filter, as the usual harness has it: `cargo test --test kill campaign`.
     let wanted = |name: &str| args.iter().all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
     let mut failed = false;
-    for (name, which) in [("kill_fresh_store", "fresh"), ("kill_after_splits", "splits"), ("kill_after_reopen", "reopen")] {
+    for (name, which) in
+        [("kill_fresh_store", "fresh"), ("kill_after_splits", "splits"), ("kill_after_reopen", "reopen")]
+    {
         failed |= wanted(name) && !report(name, one_put(which));
     }
     failed |= wanted("kill_campaign") && !report("kill_campaign", short_campaign());
@@ -126,7 +128,8 @@ fn one_put(which: &str) -> Result<String, String> {
     let scratch = tempfile::tempdir().map_err(|e| e.to_string())?;
     let dir = scratch.path().join("store");
     let mut command = this_binary()?;
-    let mut child = command.args(["--put", which]).arg(&dir).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+    let mut child =
+        command.args(["--put", which]).arg(&dir).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let mut said = [0];
     let mut pipe = child.stdout.take().ok_or("no standard output")?;
     let heard = pipe.read_exact(&mut said);

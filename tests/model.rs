@@ -43,14 +43,14 @@ fn limits(page_size: usize) -> Limits {
         let store = options(page_size).memory(memory).open(dir.path()).expect("a store");
         let tree = store.tree("t").expect("a tree");
         let key = match tree.insert(vec![b'k'; 1 << 20], b"") {
-            Err(Error::KeyTooLarge { max, len }) => {
+            Err(Error::KeyTooLarge { max, len, .. }) => {
                 assert_eq!(len, 1 << 20);
                 max
             }
             other => panic!("a key of 1 MiB: {other:?}"),
         };
         let value = match tree.insert(b"k", vec![0; page_size * 3]) {
-            Err(Error::ValueTooLarge { max, len }) => {
+            Err(Error::ValueTooLarge { max, len, .. }) => {
                 assert_eq!(len, page_size as u64 * 3);
                 Some(max as usize)
             }
@@ -105,7 +105,6 @@ enum Op {
     Len,
     Checkpoint,
     Reopen,
-    DropTree,
 }
 
 const FILLED: u32 = 256;
@@ -212,7 +211,6 @@ impl Arbitrary for Op {
             36 => Op::Len,
             37 => Op::Checkpoint,
             38 => Op::Reopen,
-            _ if u8::arbitrary(g) % 4 == 0 => Op::DropTree,
             _ => Op::Reopen,
         }
     }
@@ -274,7 +272,7 @@ impl Pair<'_> {
     ) -> Result<Option<T>, String> {
         match (result, self.refusal(key, value)) {
             (Ok(answer), None) => Ok(Some(answer)),
-            (Err(Error::KeyTooLarge { len, max }), Some("KeyTooLarge")) => {
+            (Err(Error::KeyTooLarge { len, max, .. }), Some("KeyTooLarge")) => {
                 same("KeyTooLarge", (len, max), (key.len(), self.limits.key)).map(|()| None)
             }
             (Err(Error::ValueTooLarge { len, .. }), Some("ValueTooLarge")) => {
@@ -310,7 +308,9 @@ impl Pair<'_> {
                 key => same("take", self.tree.take(&key).map_err(text)?, self.model.remove(&key)),
             },
             Op::Get(key) => self.get(&key.bytes(limits)),
-            Op::Swap(key, right, value) => self.swap(&key.bytes(limits), *right, value.as_ref().map(|v| v.bytes(limits))),
+            Op::Swap(key, right, value) => {
+                self.swap(&key.bytes(limits), *right, value.as_ref().map(|v| v.bytes(limits)))
+            }
             Op::Update(key, value) => {
                 let (key, value) = (key.bytes(limits), value.as_ref().map(|v| v.bytes(limits)));
                 let result = self.tree.fetch_update(&key, |_| value.clone());
@@ -355,13 +355,6 @@ impl Pair<'_> {
             }
             Op::Checkpoint => self.store().checkpoint().map_err(text),
             Op::Reopen => self.reopen(),
-            Op::DropTree => {
-                same("drop_tree", self.store().drop_tree("t").map_err(text)?, true)?;
-                same("existing_tree", self.store().existing_tree("t").map_err(text)?.is_some(), false)?;
-                self.model.clear();
-                self.tree = self.store().tree("t").map_err(text)?;
-                Ok(())
-            }
         }
     }
 
@@ -434,7 +427,7 @@ impl Pair<'_> {
             Err(Error::KeyTooLarge { .. } | Error::ValueTooLarge { .. }) if refused => {}
             Err(Error::Conflict { .. }) if !holds => {}
             // What it takes and what there is must at least be said.
-            Err(Error::BatchTooLarge { bytes, max }) if bytes > max => {}
+            Err(Error::BatchTooLarge { bytes, max, .. }) if bytes > max => {}
             other => return Err(format!("apply: {other:?}, refused: {refused}, requirement holds: {holds}")),
         }
         Ok(())

@@ -203,7 +203,9 @@ fn write_forever(
         let op = life.op(thread, n);
         let start = clock.fetch_add(1, Ordering::SeqCst);
         let outcome = match &op {
-            Op::Single(Write { tree, key, value: Some(value) }) => trees[usize::from(*tree)].insert(key, value).map(drop),
+            Op::Single(Write { tree, key, value: Some(value) }) => {
+                trees[usize::from(*tree)].insert(key, value).map(drop)
+            }
             Op::Single(Write { tree, key, value: None }) => trees[usize::from(*tree)].remove(key).map(drop),
             Op::Batch(writes) => {
                 let mut batch = Batch::new();
@@ -294,7 +296,9 @@ impl Listener {
             }
             b'D' => self.heard.recovered = Some(std::mem::take(&mut self.state)),
             b'A' => {
-                let word = |i: usize| body.get(i * 8..i * 8 + 8).map(|b| b.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
+                let word = |i: usize| {
+                    body.get(i * 8..i * 8 + 8).map(|b| b.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+                };
                 let (Some(thread), Some(n), Some(start), Some(end)) = (word(0), word(1), word(2), word(3)) else {
                     return Err("a short acknowledgement".to_owned());
                 };
@@ -336,7 +340,11 @@ impl Expectation {
     /// Whether `recovered` may be what a crash of the pending life left.
     pub fn verify(&self, recovered: &State) -> Result<(), String> {
         let owned = |state: &State, owner: u64| -> State {
-            state.iter().filter(|((_, key), _)| owner_of(key) == Some(owner)).map(|(k, v)| (k.clone(), v.clone())).collect()
+            state
+                .iter()
+                .filter(|((_, key), _)| owner_of(key) == Some(owner))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect()
         };
         if let Some((_, key)) = recovered.keys().find(|(_, key)| owner_of(key).is_none_or(|owner| owner > SHARED)) {
             return Err(format!("a key that nobody wrote: {key:?}"));

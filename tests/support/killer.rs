@@ -59,7 +59,8 @@ pub fn campaign(
             let last = number + 1 == plan.lives_per_store || over(&counts);
             let life = draw_life(seed, number, &dir, &plan.floors);
             let when = if last { Moment::Reported } else { Moment::draw(&mut rng) };
-            let outcome = one_life(child(&life), when).and_then(|heard| judge(&mut counts, &mut expected, &life, heard));
+            let outcome =
+                one_life(child(&life), when).and_then(|heard| judge(&mut counts, &mut expected, &life, heard));
             outcome.map_err(|e| format!("seed {seed}, life {number}, store kept at {}: {e}", dir.display()))?;
             progress(&counts);
             if last {
@@ -77,7 +78,11 @@ fn judge(counts: &mut Counts, expected: &mut Expectation, life: &Life, heard: He
     }
     counts.kills += 1;
     counts.acknowledged += heard.acknowledged();
-    if heard.recovered.is_some() { counts.verified += 1 } else { counts.during_recovery += 1 }
+    if heard.recovered.is_some() {
+        counts.verified += 1
+    } else {
+        counts.during_recovery += 1
+    }
     expected.meet(life, heard)?;
     counts.records = counts.records.max(expected.records());
     Ok(())

@@ -5,6 +5,8 @@
 #![allow(dead_code)]
 
 pub mod budget;
+#[cfg(feature = "sim")]
+pub mod crash;
 pub mod kill;
 pub mod killer;
 pub mod oracle;

@@ -89,6 +89,11 @@ impl Session {
         out
     }
 
+    fn issue(&mut self, txn: Txn) {
+        self.issued.push((self.clock)());
+        self.history.push(txn);
+    }
+
     fn acknowledge(&mut self) {
         self.acknowledged.push(((self.clock)(), self.history.len()));
     }
@@ -150,20 +155,16 @@ impl Session {
         for write in txn {
             handles.push(self.tree(write.tree)?);
         }
-        self.issued.push((self.clock)());
         let before = txn.first().and_then(|w| self.history.now().get(&(w.tree, w.key.clone())).cloned());
-        self.history.push(txn.clone());
+        if matches!(call, Call::Clear(_)) {
+            txn.iter().for_each(|write| self.issue(vec![write.clone()]));
+        } else {
+            self.issue(txn.clone());
+        }
         match call {
-            Call::Drop(number) => {
-                let stale = self.trees.remove(&number);
-                let was = self.store().drop_tree(&tree_name(number)).map_err(text("drop_tree"))?;
-                check(was || stale.is_none(), || format!("drop_tree of tree {number} found no tree"))?;
-                if let Some(stale) = stale {
-                    let answer = stale.get(b"k");
-                    check(matches!(answer, Err(Error::NotFound { .. })), || {
-                        format!("a handle of a dropped tree answers {answer:?}")
-                    })?;
-                }
+            Call::Clear(number) => {
+                let gone = self.tree(number)?.remove_range(..).map_err(text("remove_range"))?;
+                check(gone == txn.len() as u64, || format!("remove_range took {gone} of {} records", txn.len()))?;
             }
             Call::Batch => {
                 let mut batch = Batch::new();

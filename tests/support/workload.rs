@@ -27,8 +27,8 @@ pub struct Shape {
     pub sync_every: u64,
     /// Steps between closing and opening again, about; 0 for none.
     pub reopen_every: u64,
-    /// Steps between drops of a whole tree, about; 0 for none.
-    pub drop_every: u64,
+    /// Steps between removals of all records of a tree, about; 0 for none.
+    pub clear_every: u64,
 }
 
 impl Shape {
@@ -46,7 +46,7 @@ impl Shape {
             checkpoint_every: sometimes(rng, 120),
             sync_every: 2 + rng.below(40),
             reopen_every: sometimes(rng, 200),
-            drop_every: sometimes(rng, 400),
+            clear_every: sometimes(rng, 400),
         }
     }
 }
@@ -64,8 +64,8 @@ pub enum Call {
     Update,
     /// One `Batch` with all the writes.
     Batch,
-    /// `Store::drop_tree`; the writes are removals of all the tree's keys.
-    Drop(u8),
+    /// `Tree::remove_range` over everything; each write is a transaction of its own, in the order of the keys.
+    Clear(u8),
 }
 
 /// One step of a workload.
@@ -147,8 +147,8 @@ impl Generator {
             return Step::Sync;
         }
         let tree = self.rng.below(self.shape.trees.into()) as u8;
-        if self.due(self.shape.drop_every) {
-            return Step::Change(Call::Drop(tree), removal_of(now, tree));
+        if self.due(self.shape.clear_every) {
+            return Step::Change(Call::Clear(tree), removal_of(now, tree));
         }
         if self.rng.percent(self.shape.reads) {
             let at = self.rng.below(self.shape.keys);
