@@ -17,7 +17,7 @@ mod lines;
 use clap::Parser;
 use cli::{Cli, Command, Walk};
 use pagebox::{Durability, Error, Range, Store, StoreOptions, Tree};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::ops::Bound;
@@ -59,7 +59,12 @@ impl From<Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    with_args(std::env::args_os().collect())
+}
+
+/// The command with its arguments, the program's name first; a wrong command line ends the process.
+pub fn with_args(args: Vec<OsString>) -> ExitCode {
+    let cli = Cli::parse_from(args);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

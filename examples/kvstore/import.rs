@@ -4,8 +4,7 @@
 //! `Store::sync`, and prints `durable N` for that number. The log is a prefix of what was applied, so after a crash the
 //! store holds a prefix of the input that contains every line so acknowledged.
 
-use crate::Failure;
-use crate::lines;
+use super::{Failure, lines};
 use pagebox::{Error, Store, Tree};
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
