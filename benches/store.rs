@@ -8,12 +8,14 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use pagebox::{Durability, Store, Tree};
+use pagebox::io::FileDisk;
+use pagebox::wal::{RecordBuilder, Wal, WalOptions};
+use pagebox::{Durability, PageId, PageKind, SizeClass, Store, Tree};
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
 
 #[path = "../tests/support/rng.rs"]
@@ -149,6 +151,29 @@ fn durable_commit(bencher: Bencher) {
         .counter(ItemsCount::new(1u32))
         .with_inputs(|| NEXT.fetch_add(1, Ordering::Relaxed))
         .bench_values(|n| tree.insert(key(n), value(n)).expect("insert"));
+}
+
+/// One record of the size that an insert logs, appended and not synced; the syncs that make room are among the figures.
+#[divan::bench(sample_count = 100, sample_size = 1000)]
+fn log_append(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = WalOptions::default();
+    let log = Wal::create(Arc::new(FileDisk::new()), &dir.path().join("wal"), 1, 1, options).expect("a log");
+    let mut buffer = Vec::new();
+    let mut record = RecordBuilder::new(&mut buffer);
+    record.begin_part(PageKind::FIRST_USER, 1, SizeClass::ZERO, false, PageId::new(9));
+    record.extend_from_slice(&[7; KEY + VALUE]);
+    let record = record.finish();
+    bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
+        let permit = log.reserve(record.len()).expect("log space");
+        let lsn = log.append(permit, record);
+        // As a checkpoint would: nothing is needed any more.
+        if lsn.get() % (1 << 22) < record.len() as u64 {
+            log.commit(lsn).expect("commit");
+            log.release_below(lsn).expect("release");
+        }
+        lsn
+    });
 }
 
 /// The floor: 4 KiB written over zero-filled space of a file, and synced, by one thread.
