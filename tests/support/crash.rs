@@ -9,7 +9,7 @@
 use super::budget::smallest;
 use super::oracle::{History, State};
 use super::rng::Rng;
-use super::run::{Phase, Session, Span, checked_dump};
+use super::run::{Did, Phase, Session, Span, checked_dump};
 use super::workload::{Generator, Shape};
 use pagebox::sim::SimDisk;
 use pagebox::{Durability, Error, Store, StoreOptions};
@@ -78,7 +78,8 @@ impl Config {
         Config {
             limits,
             memory: limits.floor + if rng.percent(70) { 0 } else { rng.below(limits.floor as u64) as usize },
-            segment: *rng.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10]),
+            // The smallest legal segment, and larger ones: recycling goes on all the time.
+            segment: limits.page_size as u64 * *rng.pick(&[16, 16, 32, 64]),
             durability,
             shape: Shape::draw(rng, limits.key, limits.value),
             steps: steps / 2 + rng.below(steps),
@@ -107,6 +108,7 @@ pub struct Life {
     opened: u64,
     /// The life before, and the operation at which it crashed.
     before: Option<(Rc<Life>, u64)>,
+    did: Did,
 }
 
 impl Life {
@@ -136,8 +138,8 @@ impl Life {
         }
         session.store().check().map_err(|e| format!("check after the last step: {e}"))?;
         session.close()?;
-        let Session { history, issued, acknowledged, phases, .. } = session;
-        Ok(Life { disk, history, issued, acknowledged, phases, opened, before })
+        let Session { history, issued, acknowledged, phases, did, .. } = session;
+        Ok(Life { disk, history, issued, acknowledged, phases, opened, before, did })
     }
 
     /// Judges what was recovered after a crash at operation `at`.
@@ -181,10 +183,24 @@ pub struct Counts {
     pub transactions: u64,
     pub disk_operations: u64,
     pub evictions: u64,
+    pub pages_written: u64,
     pub checkpoints: u64,
+    pub refused_batches: u64,
+    /// Lives in which pages had to leave memory.
+    pub beyond_memory: u64,
 }
 
 impl Counts {
+    fn add_life(&mut self, life: &Life) {
+        self.transactions += life.history.len() as u64;
+        self.disk_operations += life.disk.history_len();
+        self.evictions += life.did.evictions;
+        self.pages_written += life.did.pages_written;
+        self.checkpoints += life.did.checkpoints;
+        self.refused_batches += life.did.refused;
+        self.beyond_memory += u64::from(life.did.evictions > 0);
+    }
+
     /// All states judged.
     pub fn states(&self) -> u64 {
         self.kinds.values().sum()
@@ -197,7 +213,10 @@ impl Counts {
         self.transactions += other.transactions;
         self.disk_operations += other.disk_operations;
         self.evictions += other.evictions;
+        self.pages_written += other.pages_written;
+        self.beyond_memory += other.beyond_memory;
         self.checkpoints += other.checkpoints;
+        self.refused_batches += other.refused_batches;
     }
 }
 
@@ -226,8 +245,7 @@ pub fn run(plan: &Plan, limits: &[Limits]) -> Result<Counts, String> {
     let life = no_panic(|| Life::live(&config, disk, State::new(), rng.clone(), config.steps, None))
         .map_err(|e| format!("{}\n  in the run itself: {e}", place(&"the run itself")))?;
     let life = Rc::new(life);
-    counts.transactions = life.history.len() as u64;
-    counts.disk_operations = life.disk.history_len();
+    counts.add_life(&life);
     for state in 0..plan.states {
         if plan.only.is_some_and(|only| only != state) {
             continue;
@@ -282,7 +300,7 @@ fn one_state(
     life.judge(at, &base)?;
     let steps = 20 + rng.below(config.steps / 4 + 1);
     let second = Life::live(config, disk, base, rng.clone(), steps, Some((life.clone(), at)))?;
-    counts.transactions += second.history.len() as u64;
+    counts.add_life(&second);
     for _ in 0..rng.between(2, 10) {
         let at = rng.below(second.disk.history_len() + 1);
         let kept = trail.len();

@@ -31,6 +31,8 @@ pub struct History {
     txns: Vec<Txn>,
     prints: Vec<u64>,
     now: State,
+    /// What the last transaction changed, as it was before.
+    undo: Vec<((u8, Vec<u8>), Option<Vec<u8>>)>,
 }
 
 /// The hash of one record; a state's fingerprint is the wrapping sum over its records.
@@ -59,14 +61,16 @@ pub fn apply(state: &mut State, txn: &Txn) {
 impl History {
     /// A history that begins with `base`, which counts as acknowledged.
     pub fn new(base: State) -> History {
-        History { prints: vec![fingerprint(&base)], now: base.clone(), base, txns: Vec::new() }
+        History { prints: vec![fingerprint(&base)], now: base.clone(), base, txns: Vec::new(), undo: Vec::new() }
     }
 
     /// Notes that a transaction is about to be issued.
     pub fn push(&mut self, txn: Txn) {
         let mut print = self.prints[self.prints.len() - 1];
+        self.undo.clear();
         for write in &txn {
             let place = (write.tree, write.key.clone());
+            self.undo.push((place.clone(), self.now.get(&place).cloned()));
             let old = match &write.value {
                 Some(value) => {
                     print = print.wrapping_add(record_print(write.tree, &write.key, value));
@@ -80,6 +84,18 @@ impl History {
         }
         self.prints.push(print);
         self.txns.push(txn);
+    }
+
+    /// Takes back the last transaction, which was refused and changed nothing. Only once after a push.
+    pub fn retract(&mut self) {
+        self.txns.pop();
+        self.prints.pop();
+        for (place, old) in std::mem::take(&mut self.undo).into_iter().rev() {
+            match old {
+                Some(value) => self.now.insert(place, value),
+                None => self.now.remove(&place),
+            };
+        }
     }
 
     /// How many transactions were issued.

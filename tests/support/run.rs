@@ -49,6 +49,21 @@ pub struct Session {
     /// (time, n): from that time on the first n transactions are acknowledged.
     pub acknowledged: Vec<(u64, usize)>,
     pub phases: Vec<(Span, Phase)>,
+    /// What the engine did before its closes.
+    pub did: Did,
+}
+
+/// Sums over the openings of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Did {
+    pub evictions: u64,
+    pub misses: u64,
+    pub pages_written: u64,
+    pub checkpoints: u64,
+    /// Batches that were too large for the budget.
+    pub refused: u64,
+    /// The most pages a page file had.
+    pub file_pages: u64,
 }
 
 fn text(what: &str) -> impl Fn(Error) -> String + '_ {
@@ -68,6 +83,7 @@ impl Session {
             issued: Vec::new(),
             acknowledged: Vec::new(),
             phases: Vec::new(),
+            did: Did::default(),
         };
         session.timed(Phase::Open, |s| {
             s.store = Some((s.opener)().map_err(text("open"))?);
@@ -143,6 +159,12 @@ impl Session {
     pub fn close(&mut self) -> Result<(), String> {
         self.trees.clear();
         let store = self.store.take().expect("the session is open");
+        let stats = store.stats();
+        self.did.evictions += stats.evictions;
+        self.did.misses += stats.misses;
+        self.did.pages_written += stats.pages_written;
+        self.did.checkpoints += stats.checkpoints;
+        self.did.file_pages = self.did.file_pages.max(stats.file_pages);
         self.timed(Phase::Close, |s| {
             store.close().map_err(text("close"))?;
             s.acknowledge();
@@ -174,7 +196,16 @@ impl Session {
                         None => batch.remove(tree, &write.key),
                     };
                 }
-                self.store().apply(&batch).map_err(text("apply"))?;
+                match self.store().apply(&batch) {
+                    // More leaves than the smallest budget may hold at once: refused, and nothing changed.
+                    Err(Error::BatchTooLarge { bytes, max, .. }) if bytes > max && txn.len() > 1 => {
+                        self.history.retract();
+                        self.issued.pop();
+                        self.did.refused += 1;
+                        return Ok(());
+                    }
+                    outcome => outcome.map_err(text("apply"))?,
+                }
             }
             _ => {
                 let (tree, write) = (&handles[0], &txn[0]);

@@ -7,6 +7,8 @@ use super::rng::{Rng, mix};
 /// What a workload looks like.
 #[derive(Clone, Debug)]
 pub struct Shape {
+    /// Batches of records at the beginning, so that the store is larger than its memory from then on.
+    pub fill: u64,
     /// How many trees the keys are spread over.
     pub trees: u8,
     /// How many different keys there are in each tree.
@@ -36,8 +38,9 @@ impl Shape {
     pub fn draw(rng: &mut Rng, max_key: usize, max_value: usize) -> Shape {
         let sometimes = |rng: &mut Rng, n: u64| if rng.percent(70) { n / 2 + rng.below(n) } else { 0 };
         Shape {
+            fill: *rng.pick(&[0, 30, 45, 60]),
             trees: rng.between(1, 4) as u8,
-            keys: *rng.pick(&[12, 60, 250, 600]),
+            keys: *rng.pick(&[12, 250, 600, 1200]),
             max_key: *rng.pick(&[24, 64, max_key]),
             max_value: *rng.pick(&[8, 150, 150, 600, max_value]),
             phase: rng.between(40, 200),
@@ -137,6 +140,9 @@ impl Generator {
     /// The next step, given the records as they stand.
     pub fn next(&mut self, now: &State) -> Step {
         self.step += 1;
+        if self.step <= self.shape.fill {
+            return self.filling();
+        }
         if self.due(self.shape.reopen_every) {
             return Step::Reopen;
         }
@@ -160,6 +166,18 @@ impl Generator {
             };
         }
         self.change(tree, now)
+    }
+
+    /// Six records of half a kilobyte and more.
+    fn filling(&mut self) -> Step {
+        let writes = (0..6).map(|_| {
+            let tree = self.rng.below(self.shape.trees.into()) as u8;
+            let n = self.rng.below(self.shape.keys);
+            let mut value = self.value();
+            value.resize(self.rng.between(400, 1400) as usize, b'f');
+            Write { tree, key: self.key(n), value: Some(value) }
+        });
+        Step::Change(Call::Batch, writes.collect())
     }
 
     /// A change of one key or a batch of several, growing or shrinking as the phase has it.
