@@ -10,8 +10,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
-/// The records of a store: (number of the tree, key) to value.
-pub type State = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
+/// The number of a tree and a key in it.
+pub type Place = (u8, Vec<u8>);
+/// The records of a store.
+pub type State = BTreeMap<Place, Vec<u8>>;
 
 /// One key's change: a new value, or `None` for a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub struct History {
     prints: Vec<u64>,
     now: State,
     /// What the last transaction changed, as it was before.
-    undo: Vec<((u8, Vec<u8>), Option<Vec<u8>>)>,
+    undo: Vec<(Place, Option<Vec<u8>>)>,
 }
 
 /// The hash of one record; a state's fingerprint is the wrapping sum over its records.
