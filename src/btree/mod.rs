@@ -113,11 +113,15 @@ impl BTree {
         max_key(self.inner.pool.page_size())
     }
 
-    /// The longest value a key of `key_len` bytes can have, in bytes.
+    /// The longest value, in bytes: what fits a leaf beside the longest key, so that the limit is the same for all keys.
     #[must_use]
-    pub fn max_value(&self, key_len: usize) -> usize {
-        max_inline_value(self.inner.pool.page_size(), key_len)
+    pub fn max_value(&self) -> usize {
+        max_value(self.inner.pool.page_size())
     }
+}
+
+fn max_value(page_size: usize) -> usize {
+    max_inline_value(page_size, max_key(page_size))
 }
 
 impl Inner {
@@ -127,7 +131,7 @@ impl Inner {
         if key.len() > max_key(page) {
             return Err(Error::KeyTooLarge { len: key.len(), max: max_key(page) });
         }
-        let max = max_inline_value(page, max_key(page));
+        let max = max_value(page);
         if value_len > max {
             return Err(Error::ValueTooLarge { len: value_len as u64, max: max as u64 });
         }
