@@ -45,8 +45,6 @@ mod range;
 mod redo;
 mod scan;
 mod split;
-#[cfg(test)]
-mod tests;
 mod write;
 
 pub use batch::{BatchAction, BatchOp, BatchOutcome};

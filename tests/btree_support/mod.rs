@@ -12,14 +12,17 @@ use pagebox::{Lsn, PageId, PageKind, Result, SizeClass, TreeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-/// Every record, in order, with its LSN.
+/// A record with its LSN.
+pub type Logged = (Lsn, Vec<u8>);
+
+/// Every record, in order, and how many bytes they are.
 #[derive(Default)]
 pub struct MemLog {
-    records: Mutex<(u64, Vec<(Lsn, Vec<u8>)>)>,
+    records: Mutex<(u64, Vec<Logged>)>,
 }
 
 impl MemLog {
-    pub fn records(&self) -> Vec<(Lsn, Vec<u8>)> {
+    pub fn records(&self) -> Vec<Logged> {
         self.records.lock().unwrap().1.clone()
     }
 }
@@ -127,7 +130,7 @@ fn plain(page: &[u8]) -> Vec<u8> {
     out
 }
 
-pub fn allocated(records: &[(Lsn, Vec<u8>)]) -> BTreeSet<PageId> {
+pub fn allocated(records: &[Logged]) -> BTreeSet<PageId> {
     let mut pages = BTreeSet::new();
     for (lsn, bytes) in records {
         let (record, _) = Record::decode(bytes, *lsn).unwrap();
@@ -139,9 +142,9 @@ pub fn allocated(records: &[(Lsn, Vec<u8>)]) -> BTreeSet<PageId> {
     pages
 }
 
-pub fn redo(records: &[(Lsn, Vec<u8>)]) -> BTreeMap<PageId, Vec<u8>> {
+pub fn redo(records: &[Logged]) -> BTreeMap<PageId, Vec<u8>> {
     let mut pages: BTreeMap<PageId, Vec<u8>> = BTreeMap::new();
-    let size = page_size(records);
+    let size = PAGE_SIZE.get();
     for (lsn, bytes) in records {
         let (record, _) = Record::decode(bytes, *lsn).unwrap();
         for part in record.parts().filter(|part| part.kind == PageKind::BTREE) {
@@ -157,9 +160,6 @@ pub fn redo(records: &[(Lsn, Vec<u8>)]) -> BTreeMap<PageId, Vec<u8>> {
 }
 
 thread_local! {
+    /// What [`redo`] takes pages to be long.
     pub static PAGE_SIZE: std::cell::Cell<usize> = const { std::cell::Cell::new(4096) };
-}
-
-fn page_size(_: &[(Lsn, Vec<u8>)]) -> usize {
-    PAGE_SIZE.get()
 }
