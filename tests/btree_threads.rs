@@ -285,3 +285,44 @@ fn callbacks_may_use_the_tree() {
     assert_eq!(nested.unwrap(), Some(true));
     assert_eq!(bed.tree.len().unwrap(), 299);
 }
+
+/// L4: what a reader passes on was there at one moment. Twelve records of one leaf always change together.
+#[test]
+fn reads_are_never_torn() {
+    let bed = Bed::new(4096, 32);
+    let keys: Vec<Vec<u8>> = (0..12).map(key).collect();
+    let write = |round: u8| {
+        // Lengths change, so that the leaf is compacted and records move.
+        let value = vec![round; 100 + usize::from(round) % 140];
+        let batch: Vec<_> =
+            keys.iter().map(|key| BatchOp { tree: &bed.tree, key, action: BatchAction::Insert(&value) }).collect();
+        BTree::apply(&batch).unwrap();
+    };
+    write(0);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..12_000u32 {
+                write(round as u8);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut value = Vec::new();
+        while !done.load(Ordering::Relaxed) {
+            let mut met: Vec<Vec<u8>> = Vec::new();
+            bed.tree
+                .scan(b"", None, |_, value| {
+                    met.push(value.to_vec());
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(met.len(), keys.len());
+            assert!(met.iter().all(|value| *value == met[0]), "a scan saw a leaf in two states");
+            for key in &keys {
+                assert!(bed.tree.get_into(key, &mut value).unwrap());
+                assert_eq!(value.len(), 100 + usize::from(value[0]) % 140);
+                assert!(value.iter().all(|byte| *byte == value[0]), "a torn value");
+            }
+        }
+    });
+}
