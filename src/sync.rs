@@ -61,7 +61,7 @@ pub(crate) use std::sync::Mutex as StdMutex;
 pub(crate) use parking_lot::RawRwLock as RawLatch;
 
 #[cfg(all(feature = "latch", not(any(loom, shuttle))))]
-pub(crate) use parking_lot::lock_api::RawRwLock as RawLatchOps;
+pub(crate) use parking_lot::lock_api::{RawRwLock as RawLatchOps, RawRwLockDowngrade as RawLatchDowngrade};
 
 #[cfg(all(feature = "latch", any(loom, shuttle)))]
 pub(crate) use model::{RawLatch, RawLatchOps};
@@ -164,6 +164,15 @@ mod model {
             // Release: pairs with the Acquire of the next lock.
             self.state.store(0, Ordering::Release);
             self.wake();
+        }
+
+        /// The caller passes the proof that it holds the lock exclusively, and gets the proof that it shares it.
+        #[allow(unsafe_code)]
+        pub(crate) unsafe fn downgrade(&self, held: Held) -> Held {
+            // Release: pairs with the Acquire of the next lock.
+            self.state.store(1, Ordering::Release);
+            self.wake();
+            held
         }
     }
 }

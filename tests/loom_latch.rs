@@ -136,6 +136,18 @@ impl Pair {
     }
 }
 
+impl Pair {
+    fn downgrade(&self) -> u64 {
+        let guard = self.latch.exclusive();
+        self.bump();
+        let (now, after) = (self.get(), guard.version_at_unlock());
+        let shared = guard.downgrade();
+        assert_eq!(shared.version(), after, "L1, L2");
+        assert_eq!(self.get(), now, "a writer came in between exclusive and shared");
+        1
+    }
+}
+
 type Act = fn(&Pair) -> u64;
 
 const ACTS: &[(&str, Act)] = &[
@@ -149,6 +161,7 @@ const ACTS: &[(&str, Act)] = &[
     ("optimistic to shared", Pair::upgrade_to_shared),
     ("shared to exclusive", Pair::upgrade_from_shared),
     ("exclusive to optimistic", Pair::release),
+    ("exclusive to shared", Pair::downgrade),
 ];
 
 fn run(acts: Vec<Act>, bound: Option<usize>) {

@@ -1,6 +1,8 @@
 //! What it means to hold a latch, and the ways from one mode to another.
 
 use super::{HybridLatch, Restart};
+#[cfg(not(any(loom, shuttle)))]
+use crate::sync::RawLatchDowngrade;
 use crate::sync::{Ordering, RawLatch, RawLatchOps, fence};
 
 /// The raw lock's own proof of being held; not `Send`, and so are the guards.
@@ -9,6 +11,7 @@ pub(crate) type HeldExclusive = <RawLatch as RawLatchOps>::ExclusiveGuard;
 
 /// An optimistic read under way: nothing is held, and nothing counts before [`OptimisticGuard::validate`].
 #[derive(Clone, Copy, Debug)]
+#[must_use = "what was read counts only once the guard was validated"]
 pub struct OptimisticGuard<'a> {
     pub(super) latch: &'a HybridLatch,
     pub(super) version: u64,
@@ -16,7 +19,7 @@ pub struct OptimisticGuard<'a> {
 
 /// The latch held shared. Not `Send`: it is released by the thread that took it.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let latch = pagebox::latch::HybridLatch::new();
 /// let guard = latch.shared();
 /// std::thread::scope(|s| { s.spawn(move || drop(guard)); });
@@ -30,7 +33,7 @@ pub struct SharedGuard<'a> {
 
 /// The latch held exclusively. Not `Send`: it is released by the thread that took it.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let latch = pagebox::latch::HybridLatch::new();
 /// let guard = latch.exclusive();
 /// std::thread::scope(|s| { s.spawn(move || drop(guard)); });
@@ -66,6 +69,9 @@ impl<'a> OptimisticGuard<'a> {
     /// [`Restart`] if one was, or if anybody holds the latch.
     #[inline]
     pub fn try_upgrade(self) -> Result<ExclusiveGuard<'a>, Restart> {
+        // No fence, unlike in `validate`: a writer that the data loads could have seen either released the raw lock before
+        // it was taken here, and then its version is seen by this acquire, or takes it after us, and then its stores
+        // happen after our loads. The same holds for `try_upgrade_shared`.
         let held = self.latch.raw.try_lock_exclusive().ok_or(Restart)?;
         if self.latch.version() != self.version {
             // SAFETY: `held` proves that this thread holds the raw lock exclusively; the version stays even (L2).
@@ -116,10 +122,38 @@ impl<'a> ExclusiveGuard<'a> {
         self.latch.version()
     }
 
+    /// The even version that the latch will have once this guard is gone, until the next writer. What compares equal to it
+    /// later did not change since.
+    #[must_use]
+    #[inline]
+    pub fn version_at_unlock(&self) -> u64 {
+        self.version().wrapping_add(1)
+    }
+
+    /// Turns the exclusive hold into a shared one; no writer comes in between. Never waits.
+    #[inline]
+    pub fn downgrade(mut self) -> SharedGuard<'a> {
+        let latch = self.latch;
+        let held = self.held.take().map(|held| {
+            self.publish();
+            // SAFETY: `held` proves that this thread holds the raw lock exclusively; the version is even already, as it
+            // has to be once others may share the latch (L2).
+            unsafe { latch.raw.downgrade(held) }
+        });
+        SharedGuard { latch, held }
+    }
+
+    /// The version becomes even: what was written counts from here on. Before the raw lock is released.
+    #[inline(always)]
+    fn publish(&self) {
+        // Release: pairs with the Acquire load in `HybridLatch::try_optimistic`; the data is written before (L1, L2).
+        self.latch.version.store(self.version_at_unlock(), Ordering::Release);
+    }
+
     /// Gives the exclusive hold up and leaves an optimistic guard behind that is valid until the next writer.
     pub fn release(self) -> OptimisticGuard<'a> {
         let latch = self.latch;
-        let version = self.version().wrapping_add(1);
+        let version = self.version_at_unlock();
         drop(self);
         OptimisticGuard { latch, version }
     }
@@ -140,9 +174,7 @@ impl Drop for ExclusiveGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            let version = self.latch.version();
-            // Release: pairs with the Acquire load in `HybridLatch::try_optimistic`; the data is written before (L1, L2).
-            self.latch.version.store(version.wrapping_add(1), Ordering::Release);
+            self.publish();
             // SAFETY: `held` proves that this thread holds the raw lock exclusively (the guard is not `Send`) (L3).
             unsafe { self.latch.raw.unlock_exclusive(held) };
         }

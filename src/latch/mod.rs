@@ -100,7 +100,7 @@ impl HybridLatch {
     /// [`Restart`] while the latch is held exclusively.
     #[inline(always)]
     pub fn try_optimistic(&self) -> Result<OptimisticGuard<'_>, Restart> {
-        // Acquire: pairs with the Release store of the even version in `ExclusiveGuard::drop`.
+        // Acquire: pairs with the Release store of the even version in `ExclusiveGuard::publish`.
         let version = self.version.load(Ordering::Acquire);
         if version & 1 == 1 {
             return Err(Restart);

@@ -46,6 +46,20 @@ fn upgrades_fail_after_a_writer() {
 }
 
 #[test]
+fn a_downgraded_writer_shares_with_readers_only() {
+    let latch = HybridLatch::new();
+    let exclusive = latch.exclusive();
+    assert_eq!((exclusive.version(), exclusive.version_at_unlock()), (1, 2));
+    let shared = exclusive.downgrade();
+    assert_eq!(shared.version(), 2);
+    assert!(latch.try_exclusive().is_none());
+    assert!(latch.try_shared().is_some());
+    assert!(latch.optimistic().validate().is_ok());
+    drop(shared);
+    assert!(latch.try_exclusive().is_some());
+}
+
+#[test]
 fn an_unwinding_writer_leaves_an_even_version() {
     let latch = HybridLatch::new();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

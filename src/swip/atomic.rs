@@ -13,6 +13,14 @@ pub struct AtomicSwip(AtomicU64);
 impl AtomicSwip {
     /// A shared reference.
     #[must_use]
+    #[cfg(not(any(loom, shuttle)))]
+    pub const fn new(swip: Swip) -> AtomicSwip {
+        AtomicSwip(AtomicU64::new(swip.to_bits()))
+    }
+
+    /// A shared reference.
+    #[must_use]
+    #[cfg(any(loom, shuttle))]
     pub fn new(swip: Swip) -> AtomicSwip {
         AtomicSwip(AtomicU64::new(swip.to_bits()))
     }

@@ -1,0 +1,46 @@
+//! What the reference word costs: reading its fields, and its transitions alone and with two threads.
+//!
+//! `cargo bench --features swip --bench swip`
+
+use divan::{Bencher, black_box};
+use pagebox::swip::{AtomicSwip, Swip};
+use pagebox::{FrameId, PageId, SizeClass};
+
+fn main() {
+    divan::main();
+}
+
+fn hot() -> AtomicSwip {
+    AtomicSwip::new(Swip::with_frame(PageId::new(4711), SizeClass::ZERO, FrameId::new(17)))
+}
+
+/// What a descent does with each reference: one load, and the three fields.
+#[divan::bench]
+fn load_and_take_apart(bencher: Bencher) {
+    let swip = hot();
+    bencher.bench_local(|| {
+        let word = black_box(&swip).load();
+        (word.page(), word.class(), word.frame())
+    });
+}
+
+#[divan::bench]
+fn masked(bencher: Bencher) {
+    let word = hot().load();
+    bencher.bench_local(|| black_box(word).masked().to_bits());
+}
+
+#[divan::bench(threads = [1, 2])]
+fn repair(bencher: Bencher) {
+    let swip = hot();
+    bencher.bench(|| {
+        let seen = swip.load();
+        swip.repair(seen, FrameId::new(seen.frame().get() + 1))
+    });
+}
+
+#[divan::bench(threads = [1, 2])]
+fn cool_and_heat(bencher: Bencher) {
+    let swip = hot();
+    bencher.bench(|| swip.cool(swip.load()) | swip.heat(swip.load()));
+}
