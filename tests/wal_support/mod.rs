@@ -8,6 +8,8 @@ use pagebox::{Lsn, PageId, PageKind, Result, SizeClass};
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod life;
+
 pub const STORE: u64 = 0x5707_11d5;
 pub const DIR: &str = "/log";
 
