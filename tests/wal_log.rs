@@ -2,13 +2,13 @@
 
 mod wal_support;
 
-use pagebox::io::{Disk, FileDisk};
+use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode};
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
-use pagebox::wal::{LogPressure, SyncMethod, Wal, WalOptions, WalPosition};
+use pagebox::wal::{LogPressure, SyncMethod, Wal, WalPosition};
 use pagebox::{Error, Lsn, Result};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use wal_support::*;
@@ -77,4 +77,587 @@ fn sixteen_threads_share_groups_and_lose_nothing() {
     let (_, found) = scan(&*disk, &dir, &first_point()).unwrap();
     let found: BTreeSet<u64> = found.into_iter().map(|(n, _)| n).collect();
     assert_eq!(found, acknowledged.into_inner().unwrap());
+}
+
+/// The places and lengths of the groups in a log of one group a commit: record `i` is in group `i`.
+fn five_groups(disk: &Arc<dyn Disk>) -> (Vec<WalPosition>, Vec<Lsn>) {
+    let log = create(disk, small()).unwrap();
+    let (mut places, mut ends) = (Vec::new(), Vec::new());
+    for n in 0..5 {
+        places.push(log.locate(Lsn::MAX).unwrap());
+        ends.push(append(&log, n, 100 + 3000 * (n as usize % 2)).unwrap());
+        log.commit(Lsn::MAX).unwrap();
+    }
+    (places, ends)
+}
+
+#[test]
+fn a_flipped_bit_is_damage_in_the_middle_and_a_torn_tail_at_the_end() {
+    let segment = "/log/0000000000000001.log";
+    for group in 0..5usize {
+        // In the magic, each header field, the records and, where it must not matter, the padding.
+        for byte in [0, 4, 9, 17, 25, 33, 41, 45, 50, 64, 70, 150, 4000] {
+            let (raw, disk) = sim();
+            let (places, ends) = five_groups(&disk);
+            raw.flip_bit(segment, places[group].offset + byte, (byte % 8) as u32).unwrap();
+            let padding = byte == 4000;
+            let mut point = first_point();
+            let result = scan(&*disk, Path::new(DIR), &point);
+            match (padding, group) {
+                (true, _) => assert_eq!(result.unwrap().1.len(), 5, "padding counts for nothing"),
+                (false, 4) => {
+                    let (tail, found) = result.unwrap();
+                    assert_eq!((found.len(), tail.end()), (4, places[4]));
+                    // The same hole, but something knows better: what a page proved, and the accepted end.
+                    point.proven = ends[4];
+                    let error = scan(&*disk, Path::new(DIR), &point).unwrap_err();
+                    assert!(is_damage_at(&error, places[4].lsn), "{error}");
+                    (point.proven, point.accepted_end) = (Lsn::NONE, ends[4]);
+                    assert!(scan(&*disk, Path::new(DIR), &point).is_err());
+                }
+                (false, _) => {
+                    let error = result.unwrap_err();
+                    assert!(is_damage_at(&error, places[group].lsn), "group {group}, byte {byte}: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn is_damage_at(error: &Error, at: Lsn) -> bool {
+    matches!(error, Error::Corrupted { site: pagebox::Site::Log(lsn), .. } if *lsn == at)
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let (raw, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    while log.locate(Lsn::MAX).unwrap().segment < 4 {
+        append(&log, 1, 7000).unwrap();
+        log.commit(Lsn::MAX).unwrap();
+    }
+    append(&log, 1, 7000).unwrap();
+    log.commit(Lsn::MAX).unwrap();
+    let end = log.durable_lsn();
+    drop(log);
+    for (gone, damage) in [(1, true), (2, true), (3, true), (4, false)] {
+        let copy = raw.crash(1);
+        copy.erase(format!("/log/{gone:016x}.log")).unwrap();
+        let result = scan(&copy, Path::new(DIR), &first_point());
+        assert_eq!(result.is_err(), damage, "segment {gone}: nothing proves that the last one was ever there");
+        let point = pagebox::wal::RecoveryPoint { proven: end, ..first_point() };
+        let error = scan(&copy, Path::new(DIR), &point).unwrap_err();
+        assert!(matches!(error, Error::Corrupted { .. }), "{error}");
+        // Shortened, it is as good as gone.
+        let copy = raw.crash(2);
+        copy.truncate(format!("/log/{gone:016x}.log"), 10).unwrap();
+        assert_eq!(scan(&copy, Path::new(DIR), &first_point()).is_err(), damage);
+    }
+}
+
+#[test]
+fn a_lost_timeline_never_comes_back() {
+    // Session 1 writes groups that a crash makes unreadable; session 2 goes on where they began, with records of the
+    // same lengths, so that positions agree; then the old bytes return behind the end.
+    let (raw, disk) = sim();
+    let (places, _) = five_groups(&disk);
+    let segment = "/log/0000000000000001.log";
+    let old = raw.read_file(segment).unwrap();
+    for cut in 1..5usize {
+        let mut bytes = old.clone();
+        bytes[places[cut].offset as usize..].fill(0);
+        let after = SimDisk::new(2);
+        let shared: Arc<dyn Disk> = Arc::new(after.clone());
+        drop(create(&shared, small()).unwrap());
+        after.write_file(segment, &bytes).unwrap();
+        let mut point = first_point();
+        let (tail, found) = scan(&after, Path::new(DIR), &point).unwrap();
+        assert_eq!(found.len(), cut);
+        point.incarnation = 2;
+        point.accepted_end = tail.end().lsn;
+        let log = Wal::open_at(Arc::clone(&shared), Path::new(DIR), STORE, tail, 2, small()).unwrap();
+        // Nothing written yet: the superblock alone keeps the old bytes out.
+        after.write_file(segment, &old).unwrap();
+        assert_eq!(scan(&after, Path::new(DIR), &point).unwrap().1.len(), cut);
+        let n = cut as u64;
+        append(&log, n, 100 + 3000 * (cut % 2)).unwrap();
+        log.commit(Lsn::MAX).unwrap();
+        drop(log);
+        // With one group over the first of them, the others follow it by their positions, but not by their chain.
+        assert_eq!(scan(&after, Path::new(DIR), &point).unwrap().1.len(), cut + 1);
+    }
+}
+
+#[test]
+fn another_stores_log_is_not_ours() {
+    let (_, disk) = sim();
+    five_groups(&disk);
+    let point = pagebox::wal::RecoveryPoint { store_id: STORE + 1, ..first_point() };
+    assert_eq!(scan(&*disk, Path::new(DIR), &point).unwrap().1.len(), 0);
+}
+
+#[test]
+fn creation_refuses_a_log_and_clears_leftovers() {
+    let (raw, disk) = sim();
+    drop(create(&disk, small()).unwrap());
+    raw.write_file("/log/new.tmp", b"half").unwrap();
+    drop(create(&disk, small()).unwrap());
+    assert!(raw.read_file("/log/new.tmp").is_err());
+    five_groups(&disk);
+    let before = raw.contents();
+    assert!(matches!(create(&disk, small()), Err(Error::Corrupted { .. })));
+    assert_eq!(raw.contents(), before);
+}
+
+#[test]
+fn a_full_disk_fails_the_reservation_and_heals() {
+    let (raw, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    raw.set_space_limit(Some(raw.used_bytes()));
+    let (mut n, mut failed) = (0, None);
+    while failed.is_none() {
+        match append(&log, n, 3000) {
+            Ok(lsn) => log.commit(lsn).unwrap(),
+            Err(error) => failed = Some(error),
+        }
+        n += 1;
+    }
+    assert!(matches!(failed, Some(Error::NoSpace { needed: 65536, .. })), "{failed:?}");
+    assert!(log.poisoned().is_none());
+    log.commit(Lsn::MAX).unwrap();
+    assert!(append(&log, n, 3000).is_err(), "still full");
+    let names = disk.list(Path::new(DIR)).unwrap();
+    assert_eq!(names.len(), 1, "nothing half-made is left: {names:?}");
+    raw.set_space_limit(None);
+    let lsn = append(&log, n - 1, 3000).unwrap();
+    log.commit(lsn).unwrap();
+    assert_eq!(scan(&*disk, Path::new(DIR), &first_point()).unwrap().1.len() as u64, n);
+}
+
+#[test]
+fn whatever_fails_while_a_segment_is_made_leaves_the_log_sound() {
+    for op in [FaultOp::Create, FaultOp::Allocate, FaultOp::Write, FaultOp::Sync, FaultOp::Rename, FaultOp::SyncDir] {
+        let (raw, disk) = sim();
+        let log = create(&disk, small()).unwrap();
+        let mut failures = 0;
+        for n in 0..40 {
+            raw.set_faults(FaultPlan::new().fail(op, 1, ErrorKind::Other));
+            let reserved = log.reserve(3100);
+            raw.set_faults(FaultPlan::new());
+            match reserved {
+                Ok(permit) => drop(permit),
+                Err(error) => {
+                    assert!(matches!(error, Error::Io { .. }), "{error}");
+                    failures += 1;
+                }
+            }
+            append(&log, n, 3000).unwrap();
+            log.commit(Lsn::MAX).unwrap();
+        }
+        assert!(failures > 0, "{op:?} was never met");
+        assert_eq!(scan(&*disk, Path::new(DIR), &first_point()).unwrap().1.len(), 40);
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_poisons_for_good() {
+    for op in [FaultOp::Sync, FaultOp::Write] {
+        for method in [SyncMethod::Fdatasync, SyncMethod::Dsync] {
+            let (raw, disk) = sim();
+            let log = create(&disk, small().sync_method(method)).unwrap();
+            let safe = append(&log, 1, 10).unwrap();
+            log.commit(safe).unwrap();
+            raw.set_faults(FaultPlan::new().fail(op, 1, ErrorKind::Other));
+            let lost = append(&log, 2, 10).unwrap();
+            let permit = log.reserve(40).unwrap();
+            assert!(matches!(log.commit(lost), Err(Error::Poisoned { .. })));
+            assert_eq!(raw.faults_hit(), 1);
+            // The fault is over, but the log does not try again.
+            let written = raw.stats().writes;
+            assert!(matches!(log.commit(lost), Err(Error::Poisoned { .. })));
+            assert!(matches!(log.reserve(10), Err(Error::Poisoned { .. })));
+            log.commit(safe).unwrap();
+            // A change that is under way ends; its record never becomes durable. Room is no matter any more.
+            let mut buffer = Vec::new();
+            let after = log.append(permit, build(&mut buffer, 3, 10));
+            assert!(after > lost && log.position() == after);
+            assert!(log.commit(after).is_err());
+            assert_eq!((raw.stats().writes, log.durable_lsn()), (written, safe));
+        }
+    }
+}
+
+#[test]
+fn appends_to_a_poisoned_log_neither_hang_nor_panic() {
+    let (_, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    let mut buffer = Vec::new();
+    let record = build(&mut buffer, 1, 1000);
+    let permits: Vec<_> = (0..8).map(|_| log.reserve(record.len()).unwrap()).collect();
+    log.poison("a test");
+    let before = log.position();
+    // More than both buffers hold.
+    for permit in permits {
+        log.append(permit, record);
+    }
+    assert_eq!(log.position().get(), before.get() + 8 * record.len() as u64);
+    assert!(log.commit(Lsn::MAX).unwrap_err().to_string().contains("a test"));
+}
+
+#[test]
+fn a_record_beyond_its_permit_poisons_instead_of_breaking_the_account() {
+    let (_, disk) = sim();
+    for broken in [0usize, 1] {
+        let fresh = SimDisk::new(3);
+        let log = create(&(Arc::new(fresh) as Arc<dyn Disk>), small()).unwrap();
+        let mut buffer = Vec::new();
+        let record = build(&mut buffer, 1, 1000);
+        let (room, record) = if broken == 0 { (500, record) } else { (2000, &record[..record.len() - 1]) };
+        log.append(log.reserve(room).unwrap(), record);
+        assert!(matches!(log.commit(Lsn::MAX), Err(Error::Poisoned { .. })));
+    }
+    let log = create(&disk, small()).unwrap();
+    let max = small().max_record_bytes();
+    assert!(matches!(log.reserve(max + 1), Err(Error::BatchTooLarge { .. })));
+    assert!(matches!(log.reserve(usize::MAX), Err(Error::BatchTooLarge { .. })));
+    assert!(matches!(log.reserve_for_checkpoint(usize::MAX), Err(Error::BatchTooLarge { .. })));
+    drop(log.reserve(max).unwrap());
+}
+
+#[test]
+fn a_failed_sync_poisons_every_waiter() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("wal");
+    let disk = Arc::new(SlowSync { inner: FileDisk::new(), syncs: Arc::default(), fail_from: 20 });
+    let log = Wal::create(disk.clone(), &dir, STORE, 1, small()).unwrap();
+    disk.syncs.store(0, Ordering::SeqCst);
+    let (acknowledged, refused) = (Mutex::new(BTreeSet::new()), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let (log, acknowledged, refused) = (&log, &acknowledged, &refused);
+            scope.spawn(move || {
+                for i in 0.. {
+                    let n = thread * 10_000 + i;
+                    let done = append(log, n, 10).and_then(|lsn| log.commit(lsn));
+                    match done {
+                        Ok(()) => acknowledged.lock().unwrap().insert(n),
+                        Err(Error::Poisoned { .. }) => break,
+                        Err(other) => panic!("{other}"),
+                    };
+                }
+                refused.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    assert_eq!(refused.load(Ordering::SeqCst), 8, "nobody is left waiting");
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), 20, "a failed sync is not tried again");
+    drop(log);
+    let (_, found) = scan(&*disk, &dir, &first_point()).unwrap();
+    let found: BTreeSet<u64> = found.into_iter().map(|(n, _)| n).collect();
+    assert!(acknowledged.into_inner().unwrap().is_subset(&found));
+}
+
+#[test]
+fn a_disk_that_panics_leaves_no_waiter() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("wal");
+    let disk = Arc::new(SlowSync { inner: FileDisk::new(), syncs: Arc::default(), fail_from: u64::MAX });
+    let log = Wal::create(disk.clone(), &dir, STORE, 1, small()).unwrap();
+    disk.syncs.store(u64::MAX - 2, Ordering::SeqCst);
+    let outcomes = Mutex::new((0, 0));
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (log, outcomes) = (&log, &outcomes);
+            scope.spawn(move || {
+                let work = || append(log, n, 10).and_then(|lsn| log.commit(lsn));
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                let mut outcomes = outcomes.lock().unwrap();
+                match done {
+                    Err(_) => outcomes.0 += 1,
+                    Ok(result) => outcomes.1 += usize::from(matches!(result, Err(Error::Poisoned { .. }))),
+                }
+            });
+        }
+    });
+    assert_eq!(*outcomes.lock().unwrap(), (1, 3));
+}
+
+/// Real files whose syncs take a while, and from the `fail_from`-th on fail; the very last one there can be panics.
+#[derive(Debug)]
+struct SlowSync {
+    inner: FileDisk,
+    syncs: Arc<AtomicU64>,
+    fail_from: u64,
+}
+
+#[derive(Debug)]
+struct SlowFile(Arc<dyn DiskFile>, Arc<AtomicU64>, u64);
+
+impl SlowSync {
+    fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(SlowFile(inner, Arc::clone(&self.syncs), self.fail_from))
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(buf, offset)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(offset, len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let before = self.1.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(before != u64::MAX - 2, "a disk that panics");
+        if before + 1 >= self.2 { Err(io::Error::other("injected")) } else { Ok(()) }
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+impl Disk for SlowSync {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(self.inner.open(path, mode)?))
+    }
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
+        self.inner.kind(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.inner.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.inner.lock(path, kind, create)
+    }
+}
+
+#[test]
+fn a_full_log_asks_for_relief_and_keeps_the_checkpoint_its_segment() {
+    struct Relief {
+        log: std::sync::Weak<Wal>,
+        soft: AtomicUsize,
+        hard: AtomicUsize,
+        helps: bool,
+    }
+    impl LogPressure for Relief {
+        fn relieve(&self, needed: bool) -> Result<()> {
+            let counter = if needed { &self.hard } else { &self.soft };
+            counter.fetch_add(1, Ordering::SeqCst);
+            let log = self.log.upgrade().expect("alive");
+            if needed {
+                // A checkpoint appends a record of its own, even now.
+                let mut buffer = Vec::new();
+                let record = build(&mut buffer, 7, 2000);
+                if let Ok(permit) = log.reserve_for_checkpoint(record.len()) {
+                    log.append(permit, record);
+                } else {
+                    assert!(!self.helps, "the checkpoint found no room");
+                }
+                log.commit(Lsn::MAX)?;
+                if self.helps {
+                    log.release_below(log.durable_lsn())?;
+                }
+            }
+            Ok(())
+        }
+    }
+    for helps in [true, false] {
+        let (raw, disk) = sim();
+        let log = Arc::new(create(&disk, small()).unwrap());
+        let relief =
+            Arc::new(Relief { log: Arc::downgrade(&log), soft: AtomicUsize::new(0), hard: AtomicUsize::new(0), helps });
+        log.set_pressure(relief.clone());
+        let mut result = Ok(());
+        for n in 0..1000 {
+            result = append(&log, n, 3000).and_then(|lsn| log.commit(lsn));
+            if result.is_err() {
+                break;
+            }
+            let files = disk.list(Path::new(DIR)).unwrap().len() as u64;
+            assert!(files <= 8, "{files} segments");
+        }
+        assert!(relief.soft.load(Ordering::SeqCst) > 0 && relief.hard.load(Ordering::SeqCst) > 0);
+        assert_eq!(result.is_ok(), helps, "{result:?}");
+        if !helps {
+            assert!(matches!(result, Err(Error::NoSpace { .. })));
+            log.release_below(log.durable_lsn()).unwrap();
+            append(&log, 1, 3000).unwrap();
+            log.commit(Lsn::MAX).unwrap();
+        }
+        assert!(raw.used_bytes() <= 8 * (64 << 10));
+    }
+}
+
+#[test]
+fn a_group_accepted_from_the_cache_is_rewritten() {
+    // The sync fails, so the group is acknowledged to nobody; the file still shows it. A new session accepts it, builds
+    // on it, and must make sure of it: the crash after that takes all that only the cache had.
+    let (raw, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    let first = append(&log, 0, 50).unwrap();
+    log.commit(first).unwrap();
+    raw.set_faults(FaultPlan::new().fail(FaultOp::Sync, 1, ErrorKind::Other));
+    let second = append(&log, 1, 50).unwrap();
+    assert!(log.commit(second).is_err());
+    drop(log);
+    let (tail, found) = scan(&*disk, Path::new(DIR), &first_point()).unwrap();
+    assert_eq!((found.len(), tail.proven_durable()), (2, first));
+    let log = Wal::open_at(Arc::clone(&disk), Path::new(DIR), STORE, tail, 2, small()).unwrap();
+    assert_eq!(log.durable_lsn(), second);
+    for seed in 0..200 {
+        let after = raw.crash(seed);
+        assert_eq!(scan(&after, Path::new(DIR), &first_point()).unwrap().1.len(), 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn readers_follow_and_hold_back_recycling() {
+    let (_, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    let mut tail = log.tail(Lsn::FIRST).unwrap();
+    assert!(tail.next_record().unwrap().is_none());
+    let mut lsns = Vec::new();
+    for n in 0..60 {
+        lsns.push(append(&log, n, 3000).unwrap());
+        if n % 4 == 3 {
+            assert_eq!(tail.by_ref().count(), 0, "only what is durable");
+            log.commit(Lsn::MAX).unwrap();
+            for expected in n - 3..=n {
+                let found = tail.next_record().unwrap().unwrap();
+                assert_eq!((number(&found.record().unwrap()), found.lsn()), (expected, lsns[expected as usize]));
+            }
+        }
+    }
+    let middle = log.replay(lsns[29]).unwrap();
+    let numbers: Vec<u64> = middle.map(|found| number(&found.unwrap().record().unwrap())).collect();
+    assert_eq!(numbers, (30..60).collect::<Vec<_>>());
+
+    let early = log.tail(Lsn::FIRST).unwrap();
+    assert_eq!(log.release_below(log.durable_lsn()).unwrap(), 0, "held");
+    assert_eq!(early.count(), 60);
+    assert!(log.release_below(log.durable_lsn()).unwrap() > 0);
+    assert!(matches!(log.replay(Lsn::FIRST), Err(Error::NotFound { .. })));
+    assert_eq!(log.oldest().segment, log.locate(Lsn::MAX).unwrap().segment);
+}
+
+#[test]
+fn wakers_are_woken_by_durability_and_by_poison() {
+    use std::task::{Context, Poll, Wake, Waker};
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (_, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(count.clone());
+    let context = Context::from_waker(&waker);
+    let (a, b) = (append(&log, 1, 0).unwrap(), append(&log, 2, 0).unwrap());
+    let (mut first, mut second, mut gone) = (None, None, None);
+    assert!(log.poll_durable(a, &mut first, &context).is_pending());
+    assert!(log.poll_durable(a, &mut first, &context).is_pending());
+    assert!(log.poll_durable(b, &mut gone, &context).is_pending());
+    log.forget_waker(&mut gone);
+    log.request_flush(b);
+    assert_eq!(log.wait_flush_request(std::time::Duration::ZERO), Some(b));
+    assert_eq!(log.wait_durable(a).unwrap(), b);
+    assert_eq!(log.wait_flush_request(std::time::Duration::ZERO), None);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(log.poll_durable(a, &mut first, &context), Poll::Ready(Ok(lsn)) if lsn == b));
+    let c = append(&log, 3, 0).unwrap();
+    assert!(log.poll_durable(c, &mut second, &context).is_pending());
+    log.poison("a test");
+    assert_eq!(count.0.load(Ordering::SeqCst), 2);
+    assert!(matches!(log.poll_durable(c, &mut second, &context), Poll::Ready(Err(Error::Poisoned { .. }))));
+}
+
+#[test]
+fn the_age_of_the_oldest_unsynced_append_is_known() {
+    let temp = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new());
+    let log = Wal::create(disk, &temp.path().join("wal"), STORE, 1, small()).unwrap();
+    assert_eq!(log.oldest_unsynced_age(), None);
+    append(&log, 1, 0).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    append(&log, 2, 0).unwrap();
+    assert!(log.oldest_unsynced_age().unwrap() >= std::time::Duration::from_millis(3));
+    log.commit(Lsn::MAX).unwrap();
+    assert_eq!(log.oldest_unsynced_age(), None);
+    let (_, sim) = sim();
+    let log = create(&sim, small()).unwrap();
+    append(&log, 1, 0).unwrap();
+    assert_eq!(log.oldest_unsynced_age(), None, "no clock where a seed decides everything");
+}
+
+#[test]
+fn another_segment_size_at_the_next_open() {
+    let (_, disk) = sim();
+    let mut options = small();
+    let mut log = create(&disk, options).unwrap();
+    let mut point = first_point();
+    let mut n = 0;
+    for size in [32u64, 128, 64] {
+        for _ in 0..20 {
+            append(&log, n, 2000).unwrap();
+            log.commit(Lsn::MAX).unwrap();
+            n += 1;
+        }
+        drop(log);
+        options = options.segment_bytes(size << 10).max_log_bytes(2 << 20);
+        let (tail, found) = scan(&*disk, Path::new(DIR), &point).unwrap();
+        assert_eq!(found.len() as u64, n);
+        (point.incarnation, point.accepted_end) = (point.incarnation + 1, tail.end().lsn);
+        log = Wal::open_at(Arc::clone(&disk), Path::new(DIR), STORE, tail, point.incarnation, options).unwrap();
+    }
+    append(&log, n, 2000).unwrap();
+    log.commit(Lsn::MAX).unwrap();
+    assert_eq!(scan(&*disk, Path::new(DIR), &point).unwrap().1.len() as u64, n + 1);
+}
+
+#[test]
+fn arbitrary_bytes_in_the_log_give_an_answer() {
+    let mut rng = wal_support::life::Rng(5);
+    for round in 0..300 {
+        let (raw, disk) = sim();
+        five_groups(&disk);
+        let path = "/log/0000000000000001.log";
+        let mut bytes = raw.read_file(path).unwrap();
+        for _ in 0..=rng.below(40) {
+            let at = rng.below(28_672) as usize;
+            bytes[at] = rng.next() as u8;
+        }
+        if round % 3 == 0 {
+            bytes.truncate(rng.below(40_000) as usize);
+        }
+        raw.write_file(path, &bytes).unwrap();
+        match scan(&*disk, Path::new(DIR), &first_point()) {
+            // Several groups may be hit, the last ones included.
+            Ok((_, found)) => assert!(found.len() <= 5),
+            Err(error) => assert!(matches!(error, Error::Corrupted { .. }), "{error}"),
+        }
+    }
 }

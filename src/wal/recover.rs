@@ -7,9 +7,9 @@
 //! [`Error::Corrupted`]; otherwise the log ends at the hole. A flip in the very last acknowledged group, with no such
 //! witness, cannot be told from a torn tail; the store narrows that gap by what its pages prove.
 //!
-//! A lost timeline (groups behind a hole at which an earlier recovery ended the log) cannot pass for a witness: they
-//! were written before anything beyond the hole was durable. Nor can it pass for the present: it is of an incarnation
-//! below the superblock's and not below the accepted end (W4). The bytes of recycled segments end below any hole.
+//! A lost timeline (groups behind a hole at which an earlier recovery ended the log) passes neither for the present nor
+//! for a witness: it is of an incarnation below the superblock's and does not lie below the accepted end (W4). The bytes
+//! of recycled segments were written before anything beyond a present hole was durable, and say so.
 //!
 //! Then [`Wal::open_at`] rewrites what is accepted but not proven durable, byte for byte, and syncs it: what a read
 //! returned after a failed sync, in this or an earlier process, is no proof of being on disk.
@@ -140,7 +140,7 @@ pub fn scan(
         let path = segment_path(dir, point.from.segment);
         return Err(Error::corrupted(Site::File(path), "a log segment that is needed is missing"));
     }
-    judge(&mut scanner, point, &tail, list_segments(disk, dir)?)?;
+    judge(&mut scanner, point, &tail, incarnation, list_segments(disk, dir)?)?;
     tail.rewrite_from = unproven.front().copied();
     Ok(tail)
 }
@@ -206,14 +206,20 @@ fn hand_out(
 }
 
 /// Nothing continues the log at its end: is that a torn tail, or is something missing that was durable?
-fn judge(scanner: &mut Scanner<'_>, point: &RecoveryPoint, tail: &LogTail, segments: Vec<u64>) -> Result<()> {
+fn judge(
+    scanner: &mut Scanner<'_>,
+    point: &RecoveryPoint,
+    tail: &LogTail,
+    seen: u64,
+    segments: Vec<u64>,
+) -> Result<()> {
     let hole = tail.end;
     let damaged = |detail: String| Err(Error::corrupted(Site::Log(hole.lsn), detail));
     let known = tail.proven_durable;
     if hole.lsn < known {
         return damaged(format!("no valid group is there, but the log was durable up to {known}"));
     }
-    let witness = |group: &GroupHeader| group.store_id == point.store_id && group.durable > hole.lsn;
+    let witness = |group: &GroupHeader| of_the_present(group, point, seen) && group.durable > hole.lsn;
     for segment in segments.into_iter().filter(|segment| *segment >= hole.segment) {
         let offset = if segment == hole.segment { hole.offset } else { 0 };
         if let Some(group) = scanner.find(segment, offset, witness)? {
