@@ -1,1 +1,211 @@
+use super::group::{BLOCK, GROUP_OVERHEAD, GroupHeader, HEADER, seal};
+use super::place::{Marks, segment_number, segment_path};
+use super::space::Space;
+use super::*;
+use crate::error::Error;
+use crate::types::{Lsn, PageId, PageKind, SizeClass};
+use quickcheck::{Arbitrary, Gen, quickcheck};
+use std::path::{Path, PathBuf};
 
+#[derive(Clone, Debug)]
+struct Piece {
+    kind: u8,
+    op: u8,
+    class: u8,
+    init: bool,
+    page: u64,
+    payload: Vec<u8>,
+}
+
+impl Arbitrary for Piece {
+    fn arbitrary(g: &mut Gen) -> Piece {
+        Piece {
+            kind: u8::arbitrary(g),
+            op: u8::arbitrary(g),
+            class: u8::arbitrary(g) % 16,
+            init: bool::arbitrary(g),
+            page: u64::arbitrary(g) & PageId::MAX.get(),
+            payload: Vec::arbitrary(g),
+        }
+    }
+}
+
+fn build<'a>(buffer: &'a mut Vec<u8>, pieces: &[Piece]) -> &'a [u8] {
+    let mut record = RecordBuilder::new(buffer);
+    for piece in pieces {
+        let class = SizeClass::new(piece.class).unwrap();
+        record.begin_part(PageKind::new(piece.kind), piece.op, class, piece.init, PageId::new(piece.page));
+        record.extend_from_slice(&piece.payload);
+        record.end_part();
+    }
+    record.finish()
+}
+
+/// Cutting every record short, at each length, is an error and never a panic.
+fn cut_is_refused(bytes: &[u8]) -> bool {
+    (0..bytes.len()).all(|n| matches!(Record::decode(&bytes[..n], Lsn::FIRST), Err(Error::Corrupted { .. })))
+}
+
+quickcheck! {
+    fn a_record_reads_back_as_it_was_built(pieces: Vec<Piece>, behind: Vec<u8>) -> bool {
+        let mut buffer = Vec::new();
+        let mut bytes = build(&mut buffer, &pieces).to_vec();
+        let payloads: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
+        assert_eq!(bytes.len(), RECORD_OVERHEAD + pieces.len() * PART_OVERHEAD + payloads);
+        assert!(cut_is_refused(&bytes));
+        bytes.extend_from_slice(&behind);
+        let (record, rest) = Record::decode(&bytes, Lsn::FIRST).unwrap();
+        let same = |(part, piece): (Part<'_>, &Piece)| {
+            part.kind.get() == piece.kind
+                && part.op == piece.op
+                && part.class.get() == piece.class
+                && part.init == piece.init
+                && part.page.get() == piece.page
+                && part.payload == piece.payload
+        };
+        rest == behind && record.parts().count() == pieces.len() && record.parts().zip(&pieces).all(same)
+    }
+
+    fn arbitrary_bytes_decode_to_an_answer(bytes: Vec<u8>, len: u8) -> bool {
+        let mut bytes = bytes;
+        if bytes.len() >= 4 {
+            // A length that fits more often than chance would have it.
+            bytes[..4].copy_from_slice(&u32::from(len).to_le_bytes());
+        }
+        match Record::decode(&bytes, Lsn::FIRST) {
+            Ok((record, rest)) => {
+                let parts: usize = record.parts().map(|part| PART_OVERHEAD + part.payload.len()).sum();
+                record.as_bytes().len() + rest.len() == bytes.len() && parts + RECORD_OVERHEAD == record.as_bytes().len()
+            }
+            Err(error) => matches!(error, Error::Corrupted { .. }),
+        }
+    }
+
+    fn arbitrary_bytes_are_no_group(bytes: Vec<u8>) -> bool {
+        let mut block = bytes;
+        block.resize(HEADER, 0);
+        block[..4].copy_from_slice(b"PBXG");
+        GroupHeader::parse(&block).is_none_or(|header| !header.verify(&block))
+    }
+}
+
+#[test]
+fn an_insert_costs_at_most_32_bytes_more_than_its_content() {
+    let mut buffer = Vec::new();
+    let piece = Piece { kind: 3, op: 1, class: 0, init: false, page: 9, payload: vec![0; 24 + 150 + 4] };
+    assert!(build(&mut buffer, &[piece]).len() <= 206);
+}
+
+#[test]
+fn a_group_reads_back_and_any_flipped_bit_shows() {
+    let header = GroupHeader {
+        crc: 0,
+        store_id: 0x0102_0304_0506_0708,
+        incarnation: 9,
+        start: Lsn::new(1000),
+        durable: Lsn::new(990),
+        len: 0,
+        prev_crc: 77,
+    };
+    let mut group = vec![0; HEADER];
+    group.extend((0..100u8).map(|i| i ^ 0x5A));
+    let crc = seal(&mut group, &header);
+    assert_eq!(group.len() as u64, BLOCK);
+    let read = GroupHeader::parse(&group).unwrap();
+    assert_eq!(read, GroupHeader { crc, len: 100, ..header });
+    assert!(read.verify(&group) && !read.verify(&group[..163]));
+    assert_eq!((read.end(), read.file_bytes()), (Lsn::new(1100), BLOCK));
+    for bit in 0..(HEADER + 100) * 8 {
+        let mut flipped = group.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(GroupHeader::parse(&flipped).is_none_or(|header| !header.verify(&flipped)), "bit {bit}");
+    }
+}
+
+#[test]
+fn lengths_beyond_reason_are_refused_before_they_are_used() {
+    let mut block = vec![0; HEADER];
+    block[..4].copy_from_slice(b"PBXG");
+    for (len, start) in [(0, 1), (u32::MAX, 1), (1 << 27, 1), (100, u64::MAX - 10)] {
+        block[40..44].copy_from_slice(&u32::to_le_bytes(len));
+        block[24..32].copy_from_slice(&u64::to_le_bytes(start));
+        assert_eq!(GroupHeader::parse(&block), None, "{len} bytes at {start}");
+    }
+}
+
+#[test]
+fn options_that_cannot_be_had_name_themselves() {
+    let base = WalOptions::default();
+    base.validate().unwrap();
+    base.sync_method(SyncMethod::Dsync).validate().unwrap();
+    let table = [
+        (base.buffer_bytes(0), "log_buffer_bytes"),
+        (base.buffer_bytes(4096), "log_buffer_bytes"),
+        (base.buffer_bytes(10_000), "log_buffer_bytes"),
+        (base.buffer_bytes(128 << 20).segment_bytes(1 << 30).max_log_bytes(1 << 40), "log_buffer_bytes"),
+        (base.segment_bytes(0), "log_segment_bytes"),
+        (base.segment_bytes(u64::MAX), "log_segment_bytes"),
+        (base.segment_bytes((4 << 20) + 512), "log_segment_bytes"),
+        (base.segment_bytes(1 << 20), "log_segment_bytes"),
+        (base.max_log_bytes(0), "max_log_bytes"),
+        (base.max_log_bytes((64 << 20) - 1), "max_log_bytes"),
+        (base.max_log_bytes(u64::MAX), "max_log_bytes"),
+        (base.sync_method(SyncMethod::DirectDsync), "sync_method"),
+        (base.sync_method(SyncMethod::IoUring), "sync_method"),
+    ];
+    for (options, name) in table {
+        match options.validate() {
+            Err(Error::InvalidOption { option, .. }) => assert_eq!(option, name, "{options:?}"),
+            other => panic!("{options:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn only_segment_names_are_taken_for_segments() {
+    for seq in [0, 1, 0xABC, u64::MAX] {
+        assert_eq!(segment_number(&segment_path(Path::new("/x"), seq)), Some(seq));
+    }
+    for name in ["1.log", "000000000000000A.log", "+000000000000001.log", "0000000000000001.lo", "new.tmp", ""] {
+        assert_eq!(segment_number(&PathBuf::from(name)), None, "{name}");
+    }
+}
+
+#[test]
+fn marks_stay_few_and_answer_with_the_greatest_below() {
+    let at =
+        |i: u64| WalPosition { lsn: Lsn::new(1 + i * 100), segment: i / 100, offset: (i % 100) * 65_536, prev_crc: 0 };
+    let mut marks = Marks::new();
+    for i in 0..40_000 {
+        marks.offer(at(i));
+        assert_eq!(marks.locate(Lsn::new(1)), Some(at(0)), "the oldest is kept");
+    }
+    assert_eq!(marks.locate(Lsn::new(0)), None);
+    for lsn in (1..4_000_000).step_by(997).map(Lsn::new) {
+        let found = marks.locate(lsn).unwrap();
+        assert!(found.lsn <= lsn && lsn.get() - found.lsn.get() < 100 * 100);
+    }
+    marks.forget_below(200);
+    assert!(marks.first().unwrap().segment >= 200 && marks.locate(Lsn::new(1)).is_none());
+}
+
+#[test]
+fn permits_give_back_what_they_hold() {
+    let space = Space::new();
+    space.grow(10_000);
+    let one = space.take(1000, false).unwrap();
+    assert_eq!(space.free(), 10_000 - 1000 - GROUP_OVERHEAD);
+    drop(one);
+    assert_eq!(space.free(), 10_000);
+    assert_eq!(space.take(1000, false).unwrap().spend(800, false), 800);
+    assert_eq!(space.free(), 9_200);
+    assert_eq!(space.take(1000, false).unwrap().spend(1000, true), 1000 + GROUP_OVERHEAD);
+    assert_eq!(space.free(), 8_200 - GROUP_OVERHEAD);
+    space.set_floor(3_000);
+    assert!(space.take(0, false).is_none() && space.take(0, true).is_none());
+    space.set_floor(0);
+    space.grow(GROUP_OVERHEAD);
+    assert!(space.take(0, false).is_some());
+    space.set_floor(8_200);
+    assert!(space.take(0, false).is_none() && space.take(0, true).is_some());
+}
