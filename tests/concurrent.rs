@@ -58,7 +58,7 @@ fn disjoint_keys_are_exact() {
             n += 1;
             let key = key(rng.below(3000), thread);
             // Growing and shrinking by turns: splits and merges.
-            let removals = if n / 4000 % 2 == 0 { 10 } else { 60 };
+            let removals = if (n / 4000).is_multiple_of(2) { 10 } else { 60 };
             if rng.percent(25) {
                 assert_eq!(tree.get(&key).expect("get"), model.get(&key).cloned(), "thread {thread}, step {n}");
             } else if rng.percent(removals) {
@@ -289,7 +289,7 @@ fn batches_are_whole() {
             }
         }
     });
-    let sum: u64 = (0..ACCOUNTS).map(|n| account(n)).map(|(tree, key)| money(tree.get(key).expect("get"))).sum();
+    let sum: u64 = (0..ACCOUNTS).map(account).map(|(tree, key)| money(tree.get(key).expect("get"))).sum();
     assert_eq!(sum, TOTAL, "after {} transfers", done.load(SeqCst));
     assert!(done.load(SeqCst) > 0);
     store.check().expect("check");

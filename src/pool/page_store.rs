@@ -31,7 +31,7 @@ pub trait PageStore: Send + Sync {
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()>;
 
     /// Writes all images so that after a crash each page is whole, old or new; durable on return. The first
-    /// [`super::double_write::HEADER_BYTES`] bytes of `buffer` are the store's to use; images lie back to back behind them.
+    /// 8 KiB of `buffer` are the store's to use; images lie back to back behind them.
     ///
     /// # Errors
     /// [`crate::Error::NoSpace`] only if no page was touched: the caller may try again. After any other error it may not.
