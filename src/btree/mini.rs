@@ -38,6 +38,9 @@ impl Inner {
                 if let Some(op) = space_op(part.op) {
                     record.begin_part(PageKind::SPACE, op, SizeClass::ZERO, false, id);
                     space = true;
+                    if cfg!(pagebox_break = "split_half") && op == ALLOCATE && parts.len() > 1 {
+                        continue;
+                    }
                 }
                 begin_part(&mut record, part.op, id);
                 record.extend_from_slice(part.payload);

@@ -204,7 +204,9 @@ impl Wal {
             SyncMethod::Dsync => slot.file.write_at_sync(buf, slot.at.offset).map_err(failed)?,
             _ => {
                 slot.file.write_at(buf, slot.at.offset).map_err(failed)?;
-                slot.file.sync_data().map_err(|e| Error::io("sync log", None, e))?;
+                if !cfg!(pagebox_break = "early_ack") {
+                    slot.file.sync_data().map_err(|e| Error::io("sync log", None, e))?;
+                }
             }
         }
         if self.segments.written(slot.at, bytes, end, crc, account, &self.space) {

@@ -132,7 +132,12 @@ impl Allocator {
 
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
     pub fn apply_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
-        self.state.lock().pending.push((lsn, Extent::new(id, class.units())));
+        let (mut state, extent) = (self.state.lock(), Extent::new(id, class.units()));
+        if cfg!(pagebox_break = "reuse_freed") {
+            state.free.insert(extent);
+        } else {
+            state.pending.push((lsn, extent));
+        }
     }
 
     /// Both superblocks' redo LSNs are at or beyond `redo`: space freed by records that end at or before it is free (A1).
