@@ -154,6 +154,10 @@ fn copy(
 ) -> Result<bool, OutOfBounds> {
     out.clear();
     fence.clear();
+    // A leaf elsewhere, by a damaged reference, would lead the cursor in circles.
+    if !is_sought(node, window, take)? {
+        return Err(OutOfBounds);
+    }
     let from = node.first_not_below(&window.low)?;
     let to = match &window.high {
         Some(high) => node.first_not_below(high)?,
@@ -182,5 +186,14 @@ fn copy(
             node.lower_fence(fence)?;
             Ok(!fence.is_empty())
         }
+    }
+}
+
+/// Whether the leaf is the one that holds this end of the window.
+fn is_sought(node: &SlottedPage<'_>, window: &Window, take: Take) -> Result<bool, OutOfBounds> {
+    match (take, &window.high) {
+        (Take::Front(_), _) => node.covers(&window.low),
+        (Take::Back(_), Some(high)) => node.reaches(high),
+        (Take::Back(_), None) => node.is_last(),
     }
 }

@@ -58,6 +58,9 @@ impl Leaf<'_, '_> {
             let mut free = node.free_bytes()?;
             for (i, group) in self.groups.iter().enumerate() {
                 let Some(write) = group.write else { continue };
+                if !node.covers(group.key)? {
+                    return Err(OutOfBounds);
+                }
                 let at = node.search(group.key)?;
                 let (mut gained, mut needed) = (0, 0);
                 if let Search::Found(slot) = at {

@@ -130,6 +130,10 @@ impl Edit<'_> {
         node: &SlottedPage<'_>,
         before: &mut Option<&mut Vec<u8>>,
     ) -> Result<(Search, Verdict), OutOfBounds> {
+        // Redo asks the same: nothing is logged for a leaf that a damaged reference led to.
+        if !node.covers(self.key)? {
+            return Err(OutOfBounds);
+        }
         let at = node.search(self.key)?;
         let found = if let Search::Found(slot) = at { Some(slot) } else { None };
         if let Some(out) = before.as_deref_mut() {

@@ -229,6 +229,29 @@ impl<'a> SlottedPage<'a> {
         }
     }
 
+    /// Whether keys just below `key` lie between the fences: `key` may be the upper fence, but not the lower one.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] on a damaged or torn page.
+    pub fn reaches(&self, key: &[u8]) -> Result<bool, OutOfBounds> {
+        let (at, n) = self.lower_range()?;
+        if !self.page.compare(at, n, key)?.is_lt() {
+            return Ok(false);
+        }
+        match self.upper_range()? {
+            Some((at, n)) => Ok(self.page.compare(at, n, key)?.is_ge()),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether there is no upper fence.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] on a damaged or torn page.
+    pub fn is_last(&self) -> Result<bool, OutOfBounds> {
+        Ok(self.upper_range()?.is_none())
+    }
+
     #[inline(always)]
     pub(super) fn key_at(&self, slot: Slot) -> usize {
         if self.is_leaf() { slot.offset + VALUE_LENGTH_BYTES } else { slot.offset }
