@@ -102,3 +102,8 @@ pub mod wal;
 
 #[cfg(feature = "wal")]
 pub use wal::SyncMethod;
+
+/// Runs the README's examples as doc tests.
+#[cfg(all(doctest, feature = "btree"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
