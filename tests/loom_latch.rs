@@ -1,7 +1,7 @@
 //! Every interleaving and every legal reordering of the latch's modes and upgrades, by loom.
 //!
 //! Two threads: exhaustive. Three threads: up to three preemptions. Run with
-//! `RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --features latch,swip --test loom_latch --test loom_swip`
+//! `RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --features latch,swip --lib --test loom_latch --test loom_swip`
 
 #![cfg(loom)]
 
