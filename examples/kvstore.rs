@@ -12,7 +12,7 @@ mod cli;
 #[path = "kvstore/import.rs"]
 mod import;
 #[path = "kvstore/lines.rs"]
-mod lines;
+pub mod lines;
 
 use clap::Parser;
 use cli::{Cli, Command, Walk};

@@ -1,14 +1,11 @@
 //! The command-line store: its line form both ways, its exit codes, and that every line it acknowledged survives SIGKILL.
 //! No test harness: called with `--kvstore` first, this binary is the command itself.
 
-#[path = "../examples/kvstore/lines.rs"]
-mod lines;
-
 #[path = "../examples/kvstore.rs"]
 #[allow(dead_code)]
 mod kvstore;
 
-use lines::BadLine;
+use kvstore::lines::{self, BadLine};
 use quickcheck::QuickCheck;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
