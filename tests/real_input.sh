@@ -30,10 +30,18 @@ killed() { # name, input, lines acknowledged before the kill
     mkfifo "$work/said"
     "$kv" --data-dir "$dir" --memory 16MiB import "$2" > "$work/said" 2> /dev/null &
     local pid=$!
-    # Everything said before the death counts.
-    acked=$(awk -v pid="$pid" -v want="$3" '{ n = $2 } n >= want && !done { done = 1; system("kill -9 " pid) } END { print n + 0 }' "$work/said")
+    # Everything said before the death counts; a line that the death cut off does not.
+    acked=0
+    while read -r _ n; do
+        if [ "$acked" -lt "$3" ] && [ "$n" -ge "$3" ]; then kill -9 "$pid"; fi
+        acked=$n
+    done < "$work/said"
     wait "$pid" 2> /dev/null || true
     rm "$work/said"
+    if [ "$acked" -ge "$(wc -l < "$2")" ]; then
+        echo "FAILED: $1: the import was over before it could be killed"
+        return 1
+    fi
     "$kv" --data-dir "$dir" check > /dev/null
     "$kv" --data-dir "$dir" export > "$work/out"
     # The lines are in the order of their keys only now: which prefix of the input are they?
