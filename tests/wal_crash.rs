@@ -49,8 +49,8 @@ fn campaign(seed: u64, crashes: u64) -> u64 {
 #[test]
 fn every_crash_keeps_what_was_acknowledged() {
     let mut states = 0;
-    for seed in 0..300 {
+    for seed in 0..200 {
         states += campaign(seed, 8);
     }
-    assert!(states > 4_000, "only {states} states were reached");
+    assert!(states > 2_700, "only {states} states were reached");
 }

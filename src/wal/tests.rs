@@ -209,3 +209,70 @@ fn permits_give_back_what_they_hold() {
     space.set_floor(8_200);
     assert!(space.take(0, false).is_none() && space.take(0, true).is_some());
 }
+
+/// Groups put together by hand: what a reader takes for the next of the chain.
+#[cfg(feature = "sim")]
+mod chain {
+    use super::*;
+    use crate::io::{Disk, OpenMode};
+    use crate::sim::SimDisk;
+
+    const ID: u64 = 5;
+
+    /// One record of 50 bytes in a group.
+    fn group(header: GroupHeader) -> (Vec<u8>, u32) {
+        let mut buffer = Vec::new();
+        let piece = Piece { kind: 64, op: 0, class: 0, init: false, page: 1, payload: vec![7; 34] };
+        let record = super::build(&mut buffer, &[piece]);
+        let mut group = vec![0; HEADER];
+        group.extend_from_slice(record);
+        let crc = seal(&mut group, &header);
+        (group, crc)
+    }
+
+    /// A log of one sound group of incarnation 3, and behind it the one that `change` makes of a sound second one.
+    fn records_found(accepted_end: u64, change: impl Fn(&mut GroupHeader)) -> crate::Result<u64> {
+        let disk = SimDisk::new(1);
+        let dir = Path::new("/");
+        let file = disk.open(&segment_path(dir, 1), OpenMode::CreateNew).unwrap();
+        let mut header = GroupHeader {
+            crc: 0,
+            store_id: ID,
+            incarnation: 3,
+            start: Lsn::FIRST,
+            durable: Lsn::FIRST,
+            len: 0,
+            prev_crc: 0,
+        };
+        let (first, crc) = group(header);
+        file.write_at(&first, 0).unwrap();
+        (header.start, header.durable, header.prev_crc) = (Lsn::new(51), Lsn::new(51), crc);
+        change(&mut header);
+        file.write_at(&group(header).0, BLOCK).unwrap();
+        let point = RecoveryPoint {
+            store_id: ID,
+            from: WalPosition::FIRST,
+            incarnation: 3,
+            accepted_end: Lsn::new(accepted_end),
+            proven: Lsn::NONE,
+        };
+        scan(&disk, dir, &point, |_, _, _| Ok(()), |_| {}).map(|tail| tail.records())
+    }
+
+    #[test]
+    fn only_what_fits_in_every_way_continues_it() {
+        assert_eq!(records_found(1, |_| {}).unwrap(), 2);
+        assert_eq!(records_found(1, |next| next.incarnation = 4).unwrap(), 2);
+        assert_eq!(records_found(1, |next| next.prev_crc ^= 1).unwrap(), 1);
+        assert_eq!(records_found(1, |next| next.store_id += 1).unwrap(), 1);
+        assert_eq!(records_found(1, |next| next.start = Lsn::new(50)).unwrap(), 1);
+        assert_eq!(records_found(1, |next| next.start = Lsn::new(52)).unwrap(), 1);
+        assert_eq!(records_found(1, |next| next.incarnation = 2).unwrap(), 1);
+        // Below the accepted end an older incarnation may be, but not after a newer one; and the log cannot end there.
+        assert!(matches!(records_found(101, |next| next.incarnation = 2), Err(Error::Corrupted { .. })));
+        // Not the next, but a witness.
+        assert!(matches!(records_found(1, |next| next.start = Lsn::new(60)), Ok(1)));
+        let ahead = |next: &mut GroupHeader| (next.start, next.durable) = (Lsn::new(60), Lsn::new(60));
+        assert!(matches!(records_found(1, ahead), Err(Error::Corrupted { .. })));
+    }
+}

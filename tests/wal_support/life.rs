@@ -127,6 +127,9 @@ impl Life {
         (point.incarnation, point.accepted_end) = (tail.highest_incarnation() + 1, end);
         let log = Wal::open_at(Arc::new(disk.clone()), dir, STORE, tail, point.incarnation, options())?;
         assert_eq!(log.durable_lsn(), end);
+        // What the older superblock copy needs is still there, should the newer one be lost (C1).
+        let from_older = RecoveryPoint { from: older, ..point };
+        assert_eq!(scan(disk, dir, &from_older)?.0.end().lsn, end);
         let mut life = Life { disk: disk.clone(), log, point, serial, older, appended, next };
         life.write_superblock()?;
         Ok(Some(life))
