@@ -9,6 +9,7 @@
 //! | `pool` | `pool` | buffer pool, page store, space allocation |
 //! | `wal` | `wal` | write-ahead log with group commit |
 //! | `btree` (default) | `btree`, `Store` | the concurrent B+tree and the store in front of it |
+//! | `metrics` | | a store's numbers through the `metrics` facade |
 //! | `sim` | `sim` | a simulated disk for crash tests |
 //!
 #![cfg_attr(feature = "btree", doc = "```")]

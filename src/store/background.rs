@@ -64,7 +64,8 @@ fn provide_frames(engine: &Engine) {
     }
 }
 
-/// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them.
+/// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them; publishes
+/// the store's numbers, with the feature `metrics`, four times a second.
 fn make_checkpoints(engine: &Engine) {
     let Some(wal) = &engine.wal else { return };
     while !engine.stop.is_stopped() {
@@ -74,6 +75,8 @@ fn make_checkpoints(engine: &Engine) {
         }
         // A full disk is for the writer to report who needs the segment.
         let _ = wal.prepare_ahead();
+        #[cfg(feature = "metrics")]
+        engine.stats().publish(&engine.files.dir.display().to_string());
         engine.stop.sleep(IDLE);
     }
 }

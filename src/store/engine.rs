@@ -3,6 +3,7 @@
 
 use super::files::Files;
 use super::options::Durability;
+use super::report::Stats;
 use super::running::Running;
 use super::superblock::Superblock;
 use crate::error::{Error, Result};
@@ -112,6 +113,33 @@ impl Engine {
     /// The end of the log.
     pub(crate) fn position(&self) -> Lsn {
         self.wal.as_ref().map_or(self.end_at_open, |wal| wal.position())
+    }
+
+    /// What [`crate::Store::stats`] answers.
+    pub(crate) fn stats(&self) -> Stats {
+        let (pool, allocator) = (self.pool.stats(), self.pool.allocator());
+        Stats {
+            page_size: self.pool.page_size() as u64,
+            resident_bytes: pool.resident_bytes,
+            capacity_bytes: pool.capacity_bytes,
+            misses: pool.misses,
+            evictions: pool.evictions,
+            pages_written: pool.pages_written,
+            write_batches: pool.write_batches,
+            file_pages: allocator.end().get(),
+            free_pages: allocator.free_pages(),
+            pending_pages: allocator.pending_pages(),
+            end_lsn: self.position(),
+            durable_lsn: self.durable_lsn(),
+            // Relaxed: statistics.
+            redo_lsn: Lsn::new(self.redo.load(Ordering::Relaxed)),
+            log_bytes: self.wal.as_ref().map_or(0, |wal| wal.used_bytes()),
+            reads: self.reads.sum(),
+            writes: self.writes.sum(),
+            batches: self.batches.sum(),
+            checkpoints: self.checkpoints.load(Ordering::Relaxed),
+            recovered_records: self.recovered,
+        }
     }
 
     /// Up to where the log is on disk.

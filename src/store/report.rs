@@ -63,3 +63,29 @@ pub struct Stats {
     /// Records redone when the store was opened.
     pub recovered_records: u64,
 }
+
+#[cfg(feature = "metrics")]
+impl Stats {
+    /// Hands the numbers to the recorder of the `metrics` facade, labelled with the store's directory: counters for what
+    /// only rises while a store is open, gauges for the rest. Called from the background, never by an operation.
+    pub(crate) fn publish(&self, store: &str) {
+        let count = |name: &'static str, n: u64| metrics::counter!(name, "store" => store.to_owned()).absolute(n);
+        let gauge = |name: &'static str, n: u64| metrics::gauge!(name, "store" => store.to_owned()).set(n as f64);
+        count("pagebox_misses", self.misses);
+        count("pagebox_evictions", self.evictions);
+        count("pagebox_pages_written", self.pages_written);
+        count("pagebox_write_batches", self.write_batches);
+        count("pagebox_reads", self.reads);
+        count("pagebox_writes", self.writes);
+        count("pagebox_batches", self.batches);
+        count("pagebox_checkpoints", self.checkpoints);
+        count("pagebox_log_end_bytes", self.end_lsn.get());
+        count("pagebox_log_durable_bytes", self.durable_lsn.get());
+        gauge("pagebox_resident_bytes", self.resident_bytes);
+        gauge("pagebox_capacity_bytes", self.capacity_bytes);
+        gauge("pagebox_log_file_bytes", self.log_bytes);
+        gauge("pagebox_file_pages", self.file_pages);
+        gauge("pagebox_free_pages", self.free_pages);
+        gauge("pagebox_pending_pages", self.pending_pages);
+    }
+}

@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::{Batch, CheckReport, Durability, Stats, StoreOptions, SyncPoint, Tree, batch, check};
 use crate::error::{Error, Result};
 use crate::io::DiskLock;
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::threading::Threads;
 use crate::types::Lsn;
 use std::borrow::Borrow;
@@ -166,30 +166,7 @@ impl Store {
     /// Plain numbers about the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let engine = &self.inner.engine;
-        let (pool, allocator) = (engine.pool.stats(), engine.pool.allocator());
-        Stats {
-            page_size: engine.pool.page_size() as u64,
-            resident_bytes: pool.resident_bytes,
-            capacity_bytes: pool.capacity_bytes,
-            misses: pool.misses,
-            evictions: pool.evictions,
-            pages_written: pool.pages_written,
-            write_batches: pool.write_batches,
-            file_pages: allocator.end().get(),
-            free_pages: allocator.free_pages(),
-            pending_pages: allocator.pending_pages(),
-            end_lsn: engine.position(),
-            durable_lsn: engine.durable_lsn(),
-            // Relaxed: statistics.
-            redo_lsn: Lsn::new(engine.redo.load(Ordering::Relaxed)),
-            log_bytes: engine.wal.as_ref().map_or(0, |wal| wal.used_bytes()),
-            reads: engine.reads.sum(),
-            writes: engine.writes.sum(),
-            batches: engine.batches.sum(),
-            checkpoints: engine.checkpoints.load(Ordering::Relaxed),
-            recovered_records: engine.recovered,
-        }
+        self.inner.engine.stats()
     }
 
     /// Waits for running calls, writes a checkpoint and lets go of the directory, also when that fails. Other handles
