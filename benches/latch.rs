@@ -2,9 +2,10 @@
 //!
 //! `cargo bench --features latch --bench latch`
 
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use pagebox::latch::HybridLatch;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 fn main() {
     divan::main();
@@ -113,24 +114,57 @@ fn alone(bencher: Bencher, name: &str) {
     bencher.bench_local(|| act(black_box(&pair)));
 }
 
-/// Two threads in the same mode at one latch: time per operation of each.
-#[divan::bench(args = names(), threads = 2)]
-fn two_threads(bencher: Bencher, name: &str) {
-    let (pair, act) = (Pair::new(), act(name));
-    bencher.bench(|| act(black_box(&pair)));
+/// Operations of each thread in one round: milliseconds, so that starting the threads does not count and they overlap. A
+/// closure of one operation would not do: divan's samples of a microsecond are over before a second thread is scheduled.
+const ROUND: u64 = 200_000;
+
+/// One round: `other` on a second thread while `mine` runs here, both from the same moment on. How many of the operations
+/// here met the other thread: the version moved by more than this thread can have moved it.
+fn round(mine: Act, other: Act) -> u64 {
+    let (pair, ready) = (Pair::new(), AtomicU64::new(0));
+    let run = |act: Act| {
+        let trial = Pair::new();
+        act(&trial);
+        let own = trial.latch.version();
+        ready.fetch_add(1, Relaxed);
+        while ready.load(Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        let (mut met, mut before) = (0, pair.latch.version());
+        for _ in 0..ROUND {
+            black_box(act(&pair));
+            let now = pair.latch.version();
+            met += u64::from(now.wrapping_sub(before) > own);
+            before = now;
+        }
+        met
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(other));
+        run(mine)
+    })
 }
 
-/// One thread in this mode while another takes the latch exclusively all the time.
-#[divan::bench(args = names())]
-fn against_a_writer(bencher: Bencher, name: &str) {
-    let (pair, act, stop) = (Pair::new(), act(name), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Relaxed) {
-                pair.exclusive();
-            }
-        });
-        bencher.bench_local(|| act(black_box(&pair)));
-        stop.store(true, Relaxed);
+/// Rounds of two threads; says how contended they were, if one of them writes. Where few operations met the other thread
+/// (one core, a loaded machine) the times are not those of a contended latch.
+fn contended(bencher: Bencher, name: &str, mine: Act, other: Act) {
+    let (rounds, met) = (AtomicU64::new(0), AtomicU64::new(0));
+    bencher.counter(ItemsCount::new(ROUND * 2)).bench_local(|| {
+        met.fetch_add(round(mine, other), Relaxed);
+        rounds.fetch_add(1, Relaxed);
     });
+    let per_round = met.load(Relaxed) / rounds.load(Relaxed).max(1);
+    eprintln!("{name}: {per_round} of {ROUND} operations met a writer on the other thread");
+}
+
+/// Two threads in the same mode at one latch: time of a round, and operations a second of both together.
+#[divan::bench(args = names(), sample_count = 10, sample_size = 1)]
+fn two_threads(bencher: Bencher, name: &str) {
+    contended(bencher, name, act(name), act(name));
+}
+
+/// This mode on one thread, exclusive on the other, the same number of operations each.
+#[divan::bench(args = names(), sample_count = 10, sample_size = 1)]
+fn against_a_writer(bencher: Bencher, name: &str) {
+    contended(bencher, name, act(name), Pair::exclusive);
 }
