@@ -99,7 +99,14 @@ impl BufferPool {
         if word.page().is_none() || !at.is_multiple_of(8) || word.class().get() as usize >= self.frames.len() {
             return Err(Interrupt::Failed(self.bad_swip(parent.id, at)));
         }
-        let (frame, view) = self.find_or_load(word.page(), word.class(), None)?;
+        let (frame, view) = match self.find_or_load(word.page(), word.class(), None) {
+            Ok(found) => found,
+            Err(error) => {
+                // The place may have become something else since the parent was validated: then nothing is damaged.
+                parent.validate()?;
+                return Err(Interrupt::Failed(error));
+            }
+        };
         // The repair needs the shared latch: without it the word could meanwhile be other bytes of the page (L3).
         if let Ok(latched) = parent.try_shared()
             && let Some(swip) = latched.swip(at)

@@ -109,11 +109,6 @@ impl BufferPool {
         least
     }
 
-    /// Waits until the write that is in flight, if any, is over.
-    pub(super) fn await_flush(&self) {
-        drop(self.flusher.lock());
-    }
-
     /// Copies one frame into the buffer if it is dirty, and marks it as being written (P4).
     fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, wait: bool) {
         let frames = &self.frames[class.get() as usize];

@@ -64,11 +64,11 @@ impl BufferPool {
         loop {
             let Some(place) = self.table.get(id) else { return };
             let (header, _) = self.frame_parts(place.class, place.frame);
-            if header.has(super::frame::WRITING) {
-                self.await_flush();
+            // Never waits for a frame: the caller may hold latches, and the frame may be another page's by now (L5).
+            let Some(guard) = header.latch.try_exclusive() else {
+                crate::sync::thread::yield_now();
                 continue;
-            }
-            let guard = header.latch.exclusive();
+            };
             if header.page() == id && !header.has(super::frame::WRITING) {
                 header.clear(super::frame::DIRTY);
                 self.table.remove(id, place.frame);
