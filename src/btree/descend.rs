@@ -42,27 +42,57 @@ pub(super) struct Reached<'p> {
 }
 
 /// A value read from an unlatched page: out of bounds is damage if the page held still, else a restart.
+#[inline(always)]
 pub(super) fn sound<T>(view: &PageView<'_>, value: Result<T, OutOfBounds>) -> Result<T, Interrupt> {
     match value {
         Ok(value) => Ok(value),
-        Err(OutOfBounds) => {
-            view.validate()?;
-            Err(Interrupt::Failed(damaged(view.id(), "an offset leads outside of the page")))
-        }
+        Err(OutOfBounds) => Err(unsound(view)),
+    }
+}
+
+#[cold]
+fn unsound(view: &PageView<'_>) -> Interrupt {
+    match view.validate() {
+        Ok(()) => Interrupt::Failed(damaged(view.id(), "an offset leads outside of the page")),
+        Err(restart) => restart.into(),
     }
 }
 
 impl Inner {
+    /// The root: the page that is always there, unless the tree was dropped.
+    #[inline(always)]
+    pub(super) fn root_node(&self) -> Result<(PageView<'_>, SlottedPage<'_>), Interrupt> {
+        let view = self.pool.view(&self.root_swip)?;
+        let node = sound(&view, SlottedPage::open(view.reader()))?;
+        if !self.is_own(view.reader()) {
+            return Err(self.not_own(&view));
+        }
+        Ok((view, node))
+    }
+
+    /// Goes down to the leaf that covers `key`: [`Inner::descend`] for whoever needs no parent, which is every lookup. The
+    /// steps are the same, and nothing is kept that they do not need.
+    #[inline(always)]
+    pub(super) fn leaf(&self, key: &[u8]) -> Result<(PageView<'_>, SlottedPage<'_>), Interrupt> {
+        let (mut view, mut node) = self.root_node()?;
+        while !node.is_leaf() {
+            view.prefer();
+            let at = sound(&view, node.child_for(key).and_then(|index| node.child_at(index)))?;
+            let child = self.pool.try_child(&view, at)?;
+            let below = sound(&child, SlottedPage::open(child.reader()))?;
+            if below.level().wrapping_add(1) != node.level() {
+                return Err(wrong_level(&child));
+            }
+            (view, node) = (child, below);
+        }
+        Ok((view, node))
+    }
+
     /// Goes down to the node of `level` on the way of `seek`, or to the root if that is lower. Nothing is held; what the
     /// caller reads from the view counts once the view is validated.
     pub(super) fn descend(&self, seek: Seek<'_>, level: u8) -> Result<Reached<'_>, Interrupt> {
-        let mut view = self.pool.view(&self.root_swip)?;
+        let (mut view, mut node) = self.root_node()?;
         let mut parent = None;
-        if !self.is_own(view.reader()) {
-            view.validate()?;
-            return Err(Interrupt::Failed(self.gone()));
-        }
-        let mut node = sound(&view, SlottedPage::open(view.reader()))?;
         while node.level() > level {
             view.prefer();
             let index = sound(&view, seek.child(&node))?;
@@ -71,8 +101,7 @@ impl Inner {
             let below = sound(&child, SlottedPage::open(child.reader()))?;
             // A damaged tree could lead in circles: levels must fall by one.
             if below.level().checked_add(1) != Some(node.level()) {
-                child.validate()?;
-                return Err(Interrupt::Failed(damaged(child.id(), "a child of the wrong level")));
+                return Err(wrong_level(&child));
             }
             parent = Some((view, index));
             (view, node) = (child, below);
@@ -83,6 +112,14 @@ impl Inner {
     /// Whether the page is a node of this tree: asked of the root, since handles may outlive their tree.
     pub(super) fn is_own(&self, page: PageReader<'_>) -> bool {
         page.u8(header::KIND) == Ok(PageKind::BTREE.get()) && page.u32(header::TREE) == Ok(self.tree.get())
+    }
+
+    #[cold]
+    fn not_own(&self, view: &PageView<'_>) -> Interrupt {
+        match view.validate() {
+            Ok(()) => Interrupt::Failed(self.gone()),
+            Err(restart) => restart.into(),
+        }
     }
 
     #[cold]
@@ -101,6 +138,14 @@ impl Inner {
             }
         }
         Ok(None)
+    }
+}
+
+#[cold]
+pub(super) fn wrong_level(child: &PageView<'_>) -> Interrupt {
+    match child.validate() {
+        Ok(()) => Interrupt::Failed(damaged(child.id(), "a child of the wrong level")),
+        Err(restart) => restart.into(),
     }
 }
 

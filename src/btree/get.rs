@@ -50,7 +50,7 @@ impl BTree {
 }
 
 impl Inner {
-    fn look_up(&self, key: &[u8], mut out: Option<&mut Vec<u8>>) -> Result<bool> {
+    pub(super) fn look_up(&self, key: &[u8], mut out: Option<&mut Vec<u8>>) -> Result<bool> {
         if key.len() > crate::page::slotted::max_key(self.pool.page_size()) {
             return Ok(false);
         }
@@ -66,17 +66,16 @@ impl Inner {
 
     #[inline]
     fn try_look_up(&self, key: &[u8], out: &mut Option<&mut Vec<u8>>) -> Result<bool, Interrupt> {
-        let view = self.descend(Seek::Key(key), 0)?.view;
-        let node = sound(&view, SlottedPage::open(view.reader()))?;
+        let (view, node) = self.leaf(key)?;
         let found = sound(&view, value_of(&node, key, out))?;
         view.validate()?;
         Ok(found)
     }
 }
 
-#[inline]
+#[inline(always)]
 fn value_of(node: &SlottedPage<'_>, key: &[u8], out: &mut Option<&mut Vec<u8>>) -> Result<bool, OutOfBounds> {
-    let Search::Found(slot) = node.search(key)? else { return Ok(false) };
+    let Search::Found(slot) = node.search_inline(key)? else { return Ok(false) };
     if let Some(out) = out.as_deref_mut() {
         out.clear();
         node.value(slot, out)?;

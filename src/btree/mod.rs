@@ -36,6 +36,7 @@ mod create_in;
 mod cursor;
 mod descend;
 mod get;
+mod get_many;
 mod lane;
 mod latched;
 mod log;

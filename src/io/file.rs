@@ -196,6 +196,10 @@ impl DiskFile for RealFile {
         Ok(done)
     }
 
+    fn prefetch(&self, offset: u64, len: u64) {
+        os::will_need(&self.file, offset, len);
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(buf, offset)
     }

@@ -67,6 +67,11 @@ pub trait DiskLock: Send + Sync + fmt::Debug {}
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads at `offset` until `buf` is full or the file ends; returns how many bytes were read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Says that these bytes will be read soon, so that the system may fetch them meanwhile. A hint: does not wait, and fails
+    /// in silence.
+    fn prefetch(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Writes all of `buf` at `offset`, extending the file if need be. Not durable before a sync.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// The current length.

@@ -1,4 +1,4 @@
-//! The three system calls that std does not offer, each behind a safe function.
+//! The few system calls that std does not offer, each behind a safe function.
 
 #![allow(unsafe_code)]
 
@@ -74,3 +74,15 @@ pub(super) fn write_dsync(file: &File, buf: &[u8], offset: u64) -> io::Result<Op
 pub(super) fn write_dsync(_file: &File, _buf: &[u8], _offset: u64) -> io::Result<Option<usize>> {
     Ok(None)
 }
+
+/// Asks the system to read these bytes into its cache, without waiting. Only a hint: a failure changes nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn will_need(file: &File, offset: u64, len: u64) {
+    let (Ok(offset), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else { return };
+    // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; no memory is passed.
+    unsafe { libc::posix_fadvise64(file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
+}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn will_need(_file: &File, _offset: u64, _len: u64) {}

@@ -108,6 +108,15 @@ impl HybridLatch {
         Ok(OptimisticGuard { latch: self, version })
     }
 
+    /// The optimistic guard that began at `version`, as [`OptimisticGuard::version`] gave it: for whoever keeps the number
+    /// and finds the latch otherwise.
+    #[inline(always)]
+    #[allow(dead_code)]
+    pub(crate) fn resume(&self, version: u64) -> OptimisticGuard<'_> {
+        debug_assert!(version.is_multiple_of(2), "L2: no guard begins while a writer is there");
+        OptimisticGuard { latch: self, version }
+    }
+
     /// Takes the latch shared; spins, then parks, while a writer is there.
     #[inline]
     pub fn shared(&self) -> SharedGuard<'_> {

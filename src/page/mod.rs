@@ -7,3 +7,8 @@
 pub mod bytes;
 pub mod header;
 pub mod slotted;
+
+pub(crate) mod prefetch;
+mod rank;
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,10 @@ impl PageStore for FilePageStore {
         Ok(())
     }
 
+    fn prefetch(&self, id: PageId, len: usize) {
+        self.file.prefetch(self.offset(id), len as u64);
+    }
+
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
         let mut begun = self.begun.lock();
         let number = *begun + 1;

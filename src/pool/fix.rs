@@ -4,8 +4,14 @@ use super::BufferPool;
 use super::frame::FrameHeader;
 use super::view::{Interrupt, PageMut, PageRef, PageView};
 use crate::error::Result;
+use crate::page::prefetch::prefetch_line;
 use crate::swip::{AtomicSwip, Swip};
 use crate::types::{FrameId, PageId, SizeClass};
+
+/// Bytes of a page that are asked for as soon as its frame is guessed, beside the frame's header: the page's own header and
+/// what follows it. In a B+tree node of 16 KiB that is the hints and most slots: the lines a search reads one after the
+/// other come together. Measured, 2 M records of 24 + 150 bytes: a quarter of the time of a lookup.
+const AHEAD: [usize; 6] = [0, 64, 128, 256, 384, 512];
 
 impl BufferPool {
     /// The page that `swip` refers to: for references outside of pages, such as that of a root. Loads it if need be; waits
@@ -30,11 +36,10 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Interrupt::Restart`] if the parent changed; [`Interrupt::Failed`] with what loading can give.
-    #[inline]
+    #[inline(always)]
     pub fn try_child<'p>(&'p self, parent: &PageView<'p>, at: usize) -> Result<PageView<'p>, Interrupt> {
         let Ok(bits) = parent.reader().u64(at) else {
-            parent.validate()?;
-            return Err(Interrupt::Failed(self.bad_swip(parent.id, at)));
+            return Err(self.bad_place(parent, at));
         };
         let word = Swip::from_bits(bits);
         if let Some(view) = self.hinted(word) {
@@ -44,16 +49,73 @@ impl BufferPool {
         self.child_slow(parent, at, word)
     }
 
+    /// Asks for the cache lines that [`BufferPool::try_child`] will read for the reference at byte `at` of `parent`, if its
+    /// hint is good. Reads nothing else and waits for nothing.
+    #[inline(always)]
+    pub fn prefetch_child(&self, parent: &PageView<'_>, at: usize) {
+        let Ok(bits) = parent.reader().u64(at) else { return };
+        let word = Swip::from_bits(bits);
+        let Some(frames) = self.frames.get(word.class().get() as usize) else { return };
+        let Some(header) = frames.header(word.frame()) else { return };
+        prefetch_line(std::ptr::from_ref(header).cast());
+        let data = frames.data(word.frame());
+        for line in AHEAD {
+            prefetch_line(data.wrapping_add(line));
+        }
+    }
+
+    /// As [`BufferPool::try_child`], but for pages in memory only: `None` for another one, which the store is asked to read
+    /// ahead. Waits for nobody but a writer of that very page, or a thread that is loading it.
+    ///
+    /// # Errors
+    /// As [`BufferPool::try_child`].
+    #[inline(always)]
+    pub fn try_resident_child<'p>(
+        &'p self,
+        parent: &PageView<'p>,
+        at: usize,
+    ) -> Result<Option<PageView<'p>>, Interrupt> {
+        let Ok(bits) = parent.reader().u64(at) else {
+            return Err(self.bad_place(parent, at));
+        };
+        let word = Swip::from_bits(bits);
+        if let Some(view) = self.hinted(word) {
+            parent.validate()?;
+            return Ok(Some(view));
+        }
+        self.resident_slow(parent, at, word)
+    }
+
+    #[cold]
+    fn resident_slow<'p>(
+        &'p self,
+        parent: &PageView<'p>,
+        at: usize,
+        word: Swip,
+    ) -> Result<Option<PageView<'p>>, Interrupt> {
+        // The word may be torn or stale: nothing is asked for because of it before it is known to be true (L4).
+        parent.validate()?;
+        if self.is_resident(word.page()) || word.page().is_none() {
+            return self.child_slow(parent, at, word).map(Some);
+        }
+        self.store.prefetch(word.page(), self.page_bytes(word.class()));
+        Ok(None)
+    }
+
     /// The frame that the hint names, if it holds the page (S2). Waits for a writer of that very page.
     #[inline(always)]
     fn hinted(&self, word: Swip) -> Option<PageView<'_>> {
         let frames = self.frames.get(word.class().get() as usize)?;
         let header = frames.header(word.frame())?;
+        let data = frames.data(word.frame());
+        for line in AHEAD {
+            prefetch_line(data.wrapping_add(line));
+        }
         let id = word.page();
         if header.page() != id || id.is_none() {
             return None;
         }
-        self.look(header, frames.data(word.frame()), id, word.class())
+        self.look(header, data, id, word.class())
     }
 
     /// A view of `header` if it holds `id` once its version was read: the order makes the id part of what is validated (P1).
@@ -70,7 +132,16 @@ impl BufferPool {
             return None;
         }
         header.touch();
-        Some(PageView { pool: self, header, data, id, class, guard })
+        let bytes = self.page_bytes(class) as u32;
+        Some(PageView { pool: self, header, data, id, class, bytes, version: guard.version() })
+    }
+
+    #[cold]
+    fn bad_place(&self, parent: &PageView<'_>, at: usize) -> Interrupt {
+        match parent.validate() {
+            Ok(()) => Interrupt::Failed(self.bad_swip(parent.id, at)),
+            Err(restart) => restart.into(),
+        }
     }
 
     #[cold]

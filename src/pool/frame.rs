@@ -80,6 +80,15 @@ impl FrameHeader {
         heat
     }
 
+    /// [`FrameHeader::set_warmth`], which writes only where something changes: the line stays shared between readers.
+    #[inline(always)]
+    pub(crate) fn keep_warm(&self, warmth: u8) {
+        // Relaxed: see `touch`.
+        if self.warmth.load(Ordering::Relaxed) != warmth || self.heat.load(Ordering::Relaxed) != warmth {
+            self.set_warmth(warmth);
+        }
+    }
+
     /// Sets the warmth that a touch gives, and gives it.
     pub(crate) fn set_warmth(&self, warmth: u8) {
         // Relaxed: see `touch`.

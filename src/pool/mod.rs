@@ -221,8 +221,15 @@ impl BufferPool {
     /// [`Error::Poisoned`] with the first cause.
     #[inline]
     pub fn check_poison(&self) -> Result<()> {
+        if self.is_poisoned() { Err(self.poison_error()) } else { Ok(()) }
+    }
+
+    /// Whether [`BufferPool::poison`] was called. Cost: one load.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_poisoned(&self) -> bool {
         // Acquire: pairs with the Release in `poison`.
-        if self.poisoned.load(Ordering::Acquire) { Err(self.poison_error()) } else { Ok(()) }
+        self.poisoned.load(Ordering::Acquire)
     }
 
     #[cold]

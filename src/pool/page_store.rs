@@ -30,6 +30,12 @@ pub trait PageStore: Send + Sync {
     /// `Io`; `Corrupted` if the store is too short to hold it.
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()>;
 
+    /// Says that the `len` bytes of page `id` will be read soon, so that the medium may fetch them meanwhile. A hint: does
+    /// not wait, and fails in silence.
+    fn prefetch(&self, id: PageId, len: usize) {
+        let _ = (id, len);
+    }
+
     /// Writes all images so that after a crash each page is whole, old or new; durable on return. The first
     /// 8 KiB of `buffer` are the store's to use; images lie back to back behind them.
     ///

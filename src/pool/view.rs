@@ -38,7 +38,9 @@ pub struct PageView<'p> {
     pub(super) data: *const u8,
     pub(super) id: PageId,
     pub(super) class: SizeClass,
-    pub(super) guard: OptimisticGuard<'p>,
+    pub(super) bytes: u32,
+    /// The latch's version when the view was taken.
+    pub(super) version: u64,
 }
 
 /// A page under its shared latch: it does not change but for swip hints, and it stays where it is.
@@ -85,7 +87,12 @@ impl<'p> PageView<'p> {
     #[inline(always)]
     pub fn reader(&self) -> PageReader<'p> {
         // SAFETY: frame memory stays mapped while the pool lives (P3), which `'p` borrows; it changes only as U1 and L3 allow.
-        unsafe { PageReader::new(self.data, self.pool.page_bytes(self.class)) }
+        unsafe { PageReader::new(self.data, self.bytes as usize) }
+    }
+
+    #[inline(always)]
+    fn guard(&self) -> OptimisticGuard<'p> {
+        self.header.latch.resume(self.version)
     }
 
     /// Whether everything read so far was there at one moment (L4). Cost: a fence and a load.
@@ -94,7 +101,7 @@ impl<'p> PageView<'p> {
     /// [`Restart`] if the page changed or left its frame.
     #[inline(always)]
     pub fn validate(&self) -> Result<(), Restart> {
-        self.guard.validate()
+        self.guard().validate()
     }
 
     /// The shared latch, without waiting, if nothing changed since the view was taken.
@@ -103,7 +110,7 @@ impl<'p> PageView<'p> {
     /// [`Restart`] if the latch is held exclusively or the page changed.
     #[inline]
     pub fn try_shared(self) -> Result<PageRef<'p>, Restart> {
-        let guard = self.guard.try_upgrade_shared()?;
+        let guard = self.guard().try_upgrade_shared()?;
         Ok(PageRef { pool: self.pool, data: self.data, id: self.id, class: self.class, guard })
     }
 
@@ -113,14 +120,14 @@ impl<'p> PageView<'p> {
     /// [`Restart`] if the latch is held or the page changed.
     #[inline]
     pub fn try_exclusive(self) -> Result<PageMut<'p>, Restart> {
-        let guard = self.guard.try_upgrade()?;
+        let guard = self.guard().try_upgrade()?;
         Ok(PageMut::new(self.pool, self.header, self.data.cast_mut(), self.id, self.class, guard))
     }
 
     /// Marks the page as an inner node: it stays in memory for more rounds of the clock hand than others.
     #[inline]
     pub fn prefer(&self) {
-        self.header.set_warmth(WARM_INNER);
+        self.header.keep_warm(WARM_INNER);
     }
 }
 

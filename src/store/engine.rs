@@ -80,8 +80,14 @@ impl Engine {
     ///
     /// # Errors
     /// `Poisoned`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_poison(&self) -> Result<()> {
+        let sound = !self.pool.is_poisoned() && self.wal.as_ref().is_none_or(|wal| !wal.is_poisoned());
+        if sound { Ok(()) } else { self.poisoned() }
+    }
+
+    #[cold]
+    fn poisoned(&self) -> Result<()> {
         let pool = self.pool.check_poison();
         let log = self.wal.as_ref().and_then(|wal| wal.poisoned());
         match (pool, log) {

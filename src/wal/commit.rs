@@ -136,6 +136,13 @@ impl Wal {
         self.wake_all();
     }
 
+    /// Whether the log is poisoned. Cost: one atomic load.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
     /// The error that a poisoned log answers with; `None` if it is sound. One atomic load then.
     #[must_use]
     pub fn poisoned(&self) -> Option<Error> {

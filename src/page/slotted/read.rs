@@ -8,11 +8,9 @@ use crate::types::{PageId, TreeId};
 #[derive(Clone, Copy, Debug)]
 pub struct SlottedPage<'a> {
     pub(super) page: PageReader<'a>,
-    level: u8,
-    has_upper: bool,
-    count: usize,
-    prefix: usize,
-    capacity: usize,
+    /// Level, flags, count, prefix and capacity as they lie in the page, taken apart where they are asked for: three words
+    /// stay in registers where six fields would not.
+    shape: u64,
 }
 
 /// One slot: where an entry is and what its key starts with.
@@ -53,16 +51,8 @@ impl<'a> SlottedPage<'a> {
     /// [`OutOfBounds`] if its arrays do not fit the page.
     #[inline(always)]
     pub fn open(page: PageReader<'a>) -> Result<SlottedPage<'a>, OutOfBounds> {
-        let word = page.u64(NODE)?;
-        let node = SlottedPage {
-            page,
-            level: word as u8,
-            has_upper: (word >> 8) as u8 & HAS_UPPER != 0,
-            count: usize::from((word >> 16) as u16),
-            prefix: usize::from((word >> 32) as u16),
-            capacity: usize::from((word >> 48) as u16),
-        };
-        if node.arrays_end() > page.len() || node.count > node.capacity && !node.is_leaf() {
+        let node = SlottedPage { page, shape: page.u64(NODE)? };
+        if node.arrays_end() > page.len() || node.count() > node.capacity() && !node.is_leaf() {
             return Err(OutOfBounds);
         }
         Ok(node)
@@ -84,34 +74,35 @@ impl<'a> SlottedPage<'a> {
     #[must_use]
     #[inline(always)]
     pub fn level(&self) -> u8 {
-        self.level
+        self.shape as u8
     }
 
     /// Whether this is a leaf.
     #[must_use]
     #[inline(always)]
     pub fn is_leaf(&self) -> bool {
-        self.level == 0
+        self.shape as u8 == 0
     }
 
     /// How many records (leaf) or separators (inner node) there are.
     #[must_use]
     #[inline(always)]
     pub fn count(&self) -> usize {
-        self.count
+        usize::from((self.shape >> 16) as u16)
     }
 
     /// The slots there is room for before the references of an inner node.
     #[must_use]
+    #[inline(always)]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        usize::from((self.shape >> 48) as u16)
     }
 
     /// The length of the prefix, in bytes.
     #[must_use]
     #[inline(always)]
     pub fn prefix_len(&self) -> usize {
-        self.prefix
+        usize::from((self.shape >> 32) as u16)
     }
 
     /// The tree the page says it belongs to.
@@ -127,15 +118,15 @@ impl<'a> SlottedPage<'a> {
     #[inline(always)]
     pub(super) fn arrays_end(&self) -> usize {
         if self.is_leaf() {
-            SLOTS + self.count * SLOT_BYTES
+            SLOTS + self.count() * SLOT_BYTES
         } else {
-            self.references_at() + (self.capacity + 1) * WORD_BYTES
+            self.references_at() + (self.capacity() + 1) * WORD_BYTES
         }
     }
 
     #[inline(always)]
     pub(super) fn references_at(&self) -> usize {
-        SLOTS + self.capacity * SLOT_BYTES
+        SLOTS + self.capacity() * SLOT_BYTES
     }
 
     /// Slot `i`.
@@ -144,7 +135,7 @@ impl<'a> SlottedPage<'a> {
     /// [`OutOfBounds`] from `count` on.
     #[inline(always)]
     pub fn slot(&self, i: usize) -> Result<Slot, OutOfBounds> {
-        if i >= self.count {
+        if i >= self.count() {
             return Err(OutOfBounds);
         }
         Ok(Slot::from_word(self.page.u64(SLOTS + i * SLOT_BYTES)?))
@@ -165,7 +156,7 @@ impl<'a> SlottedPage<'a> {
     /// [`OutOfBounds`] on a damaged or torn page.
     pub fn free_bytes(&self) -> Result<usize, OutOfBounds> {
         let (start, dead) = self.heap()?;
-        let spare = if self.is_leaf() { 0 } else { (self.capacity - self.count) * (SLOT_BYTES + WORD_BYTES) };
+        let spare = if self.is_leaf() { 0 } else { (self.capacity() - self.count()) * (SLOT_BYTES + WORD_BYTES) };
         Ok(start - self.arrays_end() + dead + spare)
     }
 
@@ -175,13 +166,17 @@ impl<'a> SlottedPage<'a> {
     /// [`OutOfBounds`] on a damaged or torn page.
     pub fn used_bytes(&self) -> Result<usize, OutOfBounds> {
         let (start, dead) = self.heap()?;
-        let references = if self.is_leaf() { 0 } else { (self.count + 1) * WORD_BYTES };
-        Ok(self.page.len() - start - dead + self.count * SLOT_BYTES + references)
+        let references = if self.is_leaf() { 0 } else { (self.count() + 1) * WORD_BYTES };
+        Ok(self.page.len() - start - dead + self.count() * SLOT_BYTES + references)
     }
 
     fn fence(&self, at: usize) -> Result<(usize, usize), OutOfBounds> {
         let word = self.page.u32(at)?;
         Ok((word as usize & 0xffff, (word >> 16) as usize))
+    }
+
+    fn has_upper(&self) -> bool {
+        (self.shape >> 8) as u8 & HAS_UPPER != 0
     }
 
     /// Offset and length of the lower fence.
@@ -191,7 +186,7 @@ impl<'a> SlottedPage<'a> {
 
     /// Offset and length of the upper fence; `None` for infinity.
     pub(super) fn upper_range(&self) -> Result<Option<(usize, usize)>, OutOfBounds> {
-        if self.has_upper { self.fence(UPPER).map(Some) } else { Ok(None) }
+        if self.has_upper() { self.fence(UPPER).map(Some) } else { Ok(None) }
     }
 
     /// Appends the lower fence to `out`.
@@ -264,10 +259,10 @@ impl<'a> SlottedPage<'a> {
     pub fn key(&self, i: usize, out: &mut Vec<u8>) -> Result<(), OutOfBounds> {
         let slot = self.slot(i)?;
         let (at, n) = self.lower_range()?;
-        if self.prefix > n {
+        if self.prefix_len() > n {
             return Err(OutOfBounds);
         }
-        self.page.append_to(at, self.prefix, out)?;
+        self.page.append_to(at, self.prefix_len(), out)?;
         self.page.append_to(self.key_at(slot), slot.key_len, out)
     }
 
@@ -320,7 +315,7 @@ impl<'a> SlottedPage<'a> {
     /// [`OutOfBounds`] beyond `count`, or in a leaf.
     #[inline(always)]
     pub fn child_at(&self, i: usize) -> Result<usize, OutOfBounds> {
-        if self.is_leaf() || i > self.count {
+        if self.is_leaf() || i > self.count() {
             return Err(OutOfBounds);
         }
         Ok(self.references_at() + i * WORD_BYTES)

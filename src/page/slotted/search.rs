@@ -7,6 +7,9 @@
 use super::*;
 use core::cmp::Ordering;
 
+/// Cache lines of an entry that are asked for ahead of reading it: a short key and value; what follows the hardware guesses.
+const ENTRY_LINES: usize = 3;
+
 /// Where a key is, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
@@ -31,25 +34,84 @@ impl SlottedPage<'_> {
     ///
     /// # Errors
     /// [`OutOfBounds`] on a damaged or torn page, or for a key shorter than the prefix.
-    #[inline]
     pub fn search(&self, key: &[u8]) -> Result<Search, OutOfBounds> {
+        self.search_inline(key)
+    }
+
+    /// [`SlottedPage::search`] in the caller's own code: for lookups.
+    #[inline(always)]
+    pub(crate) fn search_inline(&self, key: &[u8]) -> Result<Search, OutOfBounds> {
         let suffix = key.get(self.prefix_len()..).ok_or(OutOfBounds)?;
         let head = head_of(suffix);
+        let slots = self.page.words(SLOTS, self.count())?;
         let (mut low, mut high) = self.narrow(head)?;
+        self.prefetch_between(low, high);
         while low < high {
             let middle = (low + high) / 2;
-            let slot = self.slot(middle)?;
-            match slot.head.cmp(&head) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => match self.compare_rest(slot, suffix)? {
+            let word = slots.get(middle);
+            let there = word as u32;
+            if there < head {
+                low = middle + 1;
+            } else if there > head {
+                high = middle;
+            } else {
+                match self.compare_rest(Slot::from_word(word), suffix)? {
                     Ordering::Less => low = middle + 1,
                     Ordering::Greater => high = middle,
                     Ordering::Equal => return Ok(Search::Found(middle)),
-                },
+                }
             }
         }
         Ok(Search::Insert(low))
+    }
+
+    /// Asks for the slots, and in an inner node the references, that a search for `key` will look at.
+    #[inline(always)]
+    pub(crate) fn prefetch_search(&self, key: &[u8]) {
+        let suffix = key.get(self.prefix_len()..).unwrap_or_default();
+        let Ok((low, high)) = self.narrow(head_of(suffix)) else { return };
+        if self.is_leaf() {
+            self.page.prefetch(SLOTS + low * SLOT_BYTES);
+            self.page.prefetch(SLOTS + high * SLOT_BYTES);
+        } else {
+            self.prefetch_between(low, high);
+        }
+    }
+
+    /// Asks for the first lines of the entry that a search for `key` will most likely end at, judging by heads alone.
+    #[inline(always)]
+    pub(crate) fn prefetch_entry(&self, key: &[u8]) {
+        let head = head_of(key.get(self.prefix_len()..).unwrap_or_default());
+        let (Ok(slots), Ok((mut low, mut high))) = (self.page.words(SLOTS, self.count()), self.narrow(head)) else {
+            return;
+        };
+        while low < high {
+            let middle = (low + high) / 2;
+            if (slots.get(middle) as u32) < head {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let entry = Slot::from_word(slots.get(low)).offset;
+        for line in 0..ENTRY_LINES {
+            self.page.prefetch(entry + line * 64);
+        }
+    }
+
+    /// Asks for what the rest of the search will read: in an inner node all slots that are left, and the references that go
+    /// with them. A search that waited for one line at a time would wait four times.
+    #[inline(always)]
+    fn prefetch_between(&self, low: usize, high: usize) {
+        if self.is_leaf() {
+            return;
+        }
+        let mut at = low;
+        while at <= high {
+            self.page.prefetch(SLOTS + at * SLOT_BYTES);
+            self.page.prefetch(self.references_at() + at * WORD_BYTES);
+            at += 8;
+        }
     }
 
     /// The slots between which a key with `head` lies, by the hints.
@@ -59,15 +121,10 @@ impl SlottedPage<'_> {
         if count < HINT_MIN {
             return Ok((0, count));
         }
-        let hints = self.page.u32s::<HINT_COUNT>(HINTS)?;
-        let (mut below, mut not_above) = (0, 0);
-        for hint in hints {
-            below += usize::from(hint < head);
-            not_above += usize::from(hint <= head);
-        }
+        let (below, not_above) = self.page.rank16(HINTS, head)?;
         let distance = count / (HINT_COUNT + 1);
         let low = if below == 0 { 0 } else { below * distance + 1 };
-        let high = if not_above == HINT_COUNT { count } else { (not_above + 1) * distance };
+        let high = if not_above >= HINT_COUNT { count } else { (not_above + 1) * distance };
         Ok((low, high))
     }
 
@@ -90,7 +147,7 @@ impl SlottedPage<'_> {
         if self.is_leaf() {
             return Err(OutOfBounds);
         }
-        Ok(match self.search(key)? {
+        Ok(match self.search_inline(key)? {
             Search::Found(i) => i + 1,
             Search::Insert(i) => i,
         })

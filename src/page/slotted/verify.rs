@@ -92,8 +92,8 @@ impl SlottedPage<'_> {
             return Ok(Ok(()));
         }
         let distance = self.count() / (HINT_COUNT + 1);
-        for (i, hint) in self.page.u32s::<HINT_COUNT>(HINTS)?.into_iter().enumerate() {
-            if hint != self.slot((i + 1) * distance)?.head {
+        for i in 0..HINT_COUNT {
+            if self.page.u32(HINTS + i * 4)? != self.slot((i + 1) * distance)?.head {
                 return Ok(Err(format!("hint {i} is not the head of its slot")));
             }
         }
