@@ -81,7 +81,7 @@ fn the_callback_may_use_the_tree() {
 #[test]
 fn a_key_that_is_there_throughout_is_found_while_writers_split_and_merge() {
     let bed = Bed::new(PAGE_SIZE, 48);
-    let fixed = |n: u64| n % 3 == 0;
+    let fixed = |n: u64| n.is_multiple_of(3);
     for n in (0..1500).filter(|&n| fixed(n)) {
         bed.tree.insert(&key(n), &value(n)).unwrap();
     }
