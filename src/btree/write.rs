@@ -210,8 +210,8 @@ impl Inner {
         room: &mut Option<LogRoom<'l>>,
         before: &mut Option<&mut Vec<u8>>,
     ) -> Result<Step, Interrupt> {
-        let view = self.descend(Seek::Key(edit.key), 0)?.view;
-        let node = sound(&view, SlottedPage::open(view.reader()))?;
+        let (view, node) = self.leaf(edit.key)?;
+        node.prefetch_change();
         let (at, verdict) = sound(&view, edit.judge(&node, before))?;
         match verdict {
             Verdict::Change(at) => {

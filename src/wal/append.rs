@@ -51,6 +51,13 @@ impl Appender {
         self.buf.len() == HEADER
     }
 
+    /// Whether the last record, of `record` bytes, was the one that filled half of the buffer.
+    #[inline]
+    fn passed_half(&self, record: usize) -> bool {
+        let half = self.capacity / 2;
+        self.buf.len() >= half && self.buf.len() < half.saturating_add(record)
+    }
+
     fn fits(&self, record: usize) -> bool {
         record <= self.capacity - self.buf.len()
     }
@@ -111,7 +118,12 @@ impl Wal {
         }
         // Release: pairs with the Acquire in `position`.
         self.position.store(end.get(), Ordering::Release);
+        let half_full = app.passed_half(record.len());
         drop(app);
+        if half_full {
+            // A hint to the background: with luck it has the other buffer free before this one is full.
+            self.request_flush(end);
+        }
         if !sound {
             self.wake_all();
         }

@@ -192,9 +192,13 @@ impl<'a> SlottedPageMut<'a> {
         // A change of the distance moves every hint; otherwise those in front of the change stay.
         let moved = count % (HINT_COUNT + 1) == 0 || count % (HINT_COUNT + 1) == HINT_COUNT;
         let first = if moved || count == HINT_MIN { 0 } else { (from / distance).saturating_sub(1) };
-        for i in first..HINT_COUNT {
-            let head = self.node()?.slot((i + 1) * distance)?.head;
-            self.page.set_u32(HINTS + i * 4, head);
+        let mut hints = [0; 4 * HINT_COUNT];
+        let slots = node.page.words(SLOTS, count)?;
+        for (i, hint) in hints.chunks_exact_mut(4).enumerate().skip(first) {
+            hint.copy_from_slice(&(slots.get((i + 1) * distance) as u32).to_le_bytes());
+        }
+        if let Some(changed) = hints.get(4 * first..) {
+            self.page.write(HINTS + 4 * first, changed);
         }
         Ok(())
     }

@@ -99,6 +99,18 @@ impl SlottedPage<'_> {
         }
     }
 
+    /// Asks for what a change of a leaf reads and writes beside the slots: the fences at the page's end, and the lowest end of
+    /// the heap, where the next entry goes.
+    #[inline(always)]
+    pub(crate) fn prefetch_change(&self) {
+        self.page.prefetch(self.page.len().saturating_sub(1));
+        if let Ok(heap) = self.page.u32(HEAP_START) {
+            for line in 1..=ENTRY_LINES {
+                self.page.prefetch((heap as usize).saturating_sub(line * 64));
+            }
+        }
+    }
+
     /// Asks for what the rest of the search will read: in an inner node all slots that are left, and the references that go
     /// with them. A search that waited for one line at a time would wait four times.
     #[inline(always)]
