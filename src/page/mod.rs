@@ -7,3 +7,4 @@
 pub mod bytes;
 pub mod header;
 pub mod slotted;
+pub mod value;
