@@ -183,6 +183,8 @@ impl PageKind {
     pub const BTREE: PageKind = PageKind(3);
     /// Part of an allocator snapshot.
     pub const SNAPSHOT: PageKind = PageKind(4);
+    /// Part of a large value's content.
+    pub const VALUE: PageKind = PageKind(5);
     /// The first kind that is an engine author's own; those below belong to pagebox.
     pub const FIRST_USER: PageKind = PageKind(64);
 

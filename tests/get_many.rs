@@ -14,8 +14,9 @@ fn key(n: u64) -> Vec<u8> {
     key
 }
 
+/// Short ones, and now and then a large one.
 fn value(n: u64) -> Vec<u8> {
-    n.to_le_bytes().repeat(1 + (n % 30) as usize)
+    n.to_le_bytes().repeat(if n % 97 == 5 { 700 } else { 1 + (n % 30) as usize })
 }
 
 /// Asks for `wanted`, and checks every answer against `expected`.

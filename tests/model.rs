@@ -73,13 +73,17 @@ enum Key {
     TooLong,
 }
 
-/// A value, by its length and its byte.
+/// A value, by its length and its byte; from about half a page on it lies in pages of its own.
 #[derive(Clone, Debug)]
 enum Value {
     Empty,
     Short(u8),
     /// A part of a page, in sixty-fourths.
     Part(u8),
+    /// So many class 0 pages of content and their header, and a few bytes more or less.
+    Pages(u8, i8),
+    /// The longest that a leaf keeps, and a few bytes more or less.
+    Edge(i8),
     /// The longest legal length and so many bytes less.
     Long(u8),
     TooLong,
@@ -132,6 +136,15 @@ impl Value {
             Value::Empty => Vec::new(),
             Value::Short(n) => vec![*n; 1 + usize::from(n % 90)],
             Value::Part(n) => vec![*n; (usize::from(n % 64) * limits.page_size / 64).min(limits.longest_value())],
+            Value::Pages(n, more) => {
+                let pages = [1, 2, 3, 4, 5, 8, 16, 17, 40][usize::from(n % 9)];
+                let len = (pages * limits.page_size - 32).saturating_add_signed(isize::from(more % 3));
+                (0..len).map(|i| *n ^ (i % 251) as u8).collect()
+            }
+            Value::Edge(more) => {
+                let edge = limits.page_size - 138 - 3 * limits.key;
+                vec![b'e'; edge.saturating_add_signed(isize::from(more % 40))]
+            }
             Value::Long(less) => vec![b'v'; limits.longest_value() - usize::from(less % 3)],
             Value::TooLong => vec![b'v'; limits.value.map_or(0, |max| max + 1)],
         }
@@ -164,7 +177,9 @@ impl Arbitrary for Key {
 
 impl Arbitrary for Value {
     fn arbitrary(g: &mut Gen) -> Value {
-        match u8::arbitrary(g) % 12 {
+        match u8::arbitrary(g) % 16 {
+            12 | 13 => Value::Pages(u8::arbitrary(g), i8::arbitrary(g)),
+            14 => Value::Edge(i8::arbitrary(g)),
             0 => Value::Empty,
             1 => Value::Long(u8::arbitrary(g)),
             2 => Value::TooLong,
@@ -260,7 +275,8 @@ impl Pair<'_> {
         if key.len() > self.limits.key {
             return Some("KeyTooLarge");
         }
-        value.filter(|v| v.len() > self.limits.longest_value()).map(|_| "ValueTooLarge")
+        let longest = self.limits.value?;
+        value.filter(|v| v.len() > longest).map(|_| "ValueTooLarge")
     }
 
     /// Whether `result` is an error exactly if there must be one, and that one; `Ok(None)` when it was refused rightly.

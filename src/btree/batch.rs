@@ -7,11 +7,12 @@
 //! for.
 
 use super::descend::{Seek, sound};
-use super::latched::{Fit, Leaf};
+use super::latched::{Fit, Judged, Leaf, Side, Unknown};
+use super::value::{self, Draft};
 use super::{BTree, Inner, LogRoom};
 use crate::error::{Error, Result};
 use crate::page::slotted::{SlottedPage, ops};
-use crate::pool::{Interrupt, PageMut, PageView};
+use crate::pool::{Interrupt, PageMut, PageView, Reader};
 use crate::sync::Arc;
 use crate::types::Lsn;
 use crate::wal::{PART_OVERHEAD, RECORD_OVERHEAD};
@@ -62,6 +63,12 @@ enum Step {
     Done(BatchOutcome),
     /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
     Full(usize, Option<Vec<u8>>),
+    /// The large values have to be written first.
+    Write,
+    /// A large value has to be compared first.
+    Learn(Unknown, Reader),
+    /// The log room lacks this many bytes for frees.
+    Room(usize),
 }
 
 impl BTree {
@@ -76,30 +83,58 @@ impl BTree {
         let Some(first) = groups.first() else { return Ok(BatchOutcome { conflict: None, lsn: Lsn::NONE }) };
         let any = first.inner;
         any.pool.check_poison()?;
-        let bytes = record_bytes(&groups);
         let max = any.log.as_ref().map_or(u64::MAX, |log| log.max_record_bytes() as u64);
-        if bytes as u64 > max {
-            return Err(Error::BatchTooLarge { bytes: bytes as u64, max });
-        }
+        let mut side = Side::default();
         loop {
+            let bytes = record_bytes(&groups) + side.spare;
+            if bytes as u64 > max {
+                return Err(Error::BatchTooLarge { bytes: bytes as u64, max });
+            }
             let mut room = any.reserve(bytes)?;
-            let step = match any.retry(|| try_batch(&groups, &mut room))? {
+            let step = match any.retry(|| try_batch(&groups, &side, &mut room))? {
                 Some(step) => step,
-                None => batch_in_lane(&groups, &mut room)?,
+                None => batch_in_lane(&groups, &side, &mut room)?,
             };
+            // Given back before anything else waits: for a split, for the disk.
             drop(room);
             match step {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Full(at, boundary) => {
                     let group = &groups[at];
-                    let value_len = group.write.flatten().map_or(0, <[u8]>::len);
+                    let value_len = side.stored(at, group).and_then(|(value, _)| value).map_or(0, <[u8]>::len);
                     match boundary {
                         Some(separator) => group.inner.make_boundary(group.key, &separator, value_len)?,
                         None => group.inner.make_room(group.key, value_len)?,
                     }
                 }
+                Step::Write => side.drafts = write_large(&groups)?,
+                Step::Learn(Unknown { place, group, there }, reader) => {
+                    let expected =
+                        groups[group].requires.iter().find(|(at, _)| *at == place).and_then(|(_, value)| *value);
+                    side.known.insert(place, groups[group].inner.learn(*there, reader, expected, None)?);
+                }
+                Step::Room(bytes) => side.spare = bytes,
             }
         }
+    }
+}
+
+/// Writes all large values of the batch, with one sync a tree; by the place of their groups.
+fn write_large<'a>(groups: &[Group<'a>]) -> Result<Vec<Option<Draft<'a>>>> {
+    let mut drafts = Vec::with_capacity(groups.len());
+    for of_tree in groups.chunk_by(|a, b| a.inner.tree == b.inner.tree) {
+        let values: Vec<&[u8]> = of_tree.iter().filter_map(Group::large).collect();
+        let written = if values.is_empty() { Vec::new() } else { of_tree[0].inner.write_values(&values)? };
+        let mut written = written.into_iter();
+        drafts.extend(of_tree.iter().map(|group| group.large().and_then(|_| written.next())));
+    }
+    Ok(drafts)
+}
+
+impl<'a> Group<'a> {
+    /// The value to be written, if it is a large one.
+    fn large(&self) -> Option<&'a [u8]> {
+        self.write.flatten().filter(|value| self.inner.is_large(self.key.len(), value.len()))
     }
 }
 
@@ -131,10 +166,15 @@ fn gather<'a>(batch: &'a [BatchOp<'a>]) -> Result<Vec<Group<'a>>> {
     Ok(groups)
 }
 
+/// The most that the batch's record takes, in bytes, without frees.
 fn record_bytes(groups: &[Group<'_>]) -> usize {
     let part = |group: &Group<'_>| {
         let Some(write) = group.write else { return 0 };
-        PART_OVERHEAD + ops::RECORD_OVERHEAD + group.key.len() + write.map_or(0, <[u8]>::len)
+        let value = match group.large() {
+            Some(_) => value::MAX_REFERENCE + value::MAX_ALLOCATION,
+            None => write.map_or(0, <[u8]>::len),
+        };
+        PART_OVERHEAD + ops::RECORD_OVERHEAD + group.key.len() + value
     };
     RECORD_OVERHEAD + groups.iter().map(part).sum::<usize>()
 }
@@ -156,7 +196,7 @@ fn end_of_leaf(groups: &[Group<'_>], from: usize, covers: impl Fn(&[u8]) -> bool
     from + 1 + groups[from + 1..].iter().take_while(|group| same(group)).count()
 }
 
-fn try_batch<'a>(groups: &'a [Group<'a>], room: &mut Option<LogRoom<'a>>) -> Result<Step, Interrupt> {
+fn try_batch<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step, Interrupt> {
     let mut views: Vec<(PageView<'a>, usize, usize)> = Vec::new();
     let mut from = 0;
     while from < groups.len() {
@@ -176,10 +216,10 @@ fn try_batch<'a>(groups: &'a [Group<'a>], room: &mut Option<LogRoom<'a>>) -> Res
         // In order, and by try: fails if the leaf changed since it was found.
         leaves.push(Leaf { page: view.try_exclusive()?, groups: &groups[from..to], first: from });
     }
-    Ok(carry_out(leaves, room)?)
+    Ok(carry_out(leaves, side, room)?)
 }
 
-fn batch_in_lane<'a>(groups: &'a [Group<'a>], room: &mut Option<LogRoom<'a>>) -> Result<Step> {
+fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
     let any = groups[0].inner;
     any.in_lane(groups.len().min(max_leaves(any)), |lane| {
         let mut leaves: Vec<Leaf<'a, 'a>> = Vec::new();
@@ -197,26 +237,43 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], room: &mut Option<LogRoom<'a>>) ->
                 return Err(too_many(inner, leaves.len()));
             }
         }
-        carry_out(leaves, room)
+        carry_out(leaves, side, room)
     })
 }
 
 /// Under all latches: requirements, room, record, application.
-fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
-    for leaf in &leaves {
-        if let Some(place) = leaf.conflict()? {
-            let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
-            return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }));
-        }
-    }
-    for leaf in &leaves {
-        if let Fit::Not(at, boundary) = leaf.fit()? {
-            return Ok(Step::Full(at, boundary));
-        }
-    }
+fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
         return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
     };
-    let lsn = any.apply_to_leaves(leaves, room)?;
+    for leaf in &leaves {
+        match leaf.judge(side)? {
+            Judged::Holds => {}
+            Judged::Conflict(place) => {
+                let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
+                return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }));
+            }
+            // The leaf is latched (V3).
+            Judged::Unknown(unknown) => return Ok(Step::Learn(unknown, any.reader())),
+        }
+    }
+    if side.drafts.is_empty() && leaves.iter().any(|leaf| leaf.groups.iter().any(|group| group.large().is_some())) {
+        return Ok(Step::Write);
+    }
+    let mut gone = Vec::new();
+    for leaf in &leaves {
+        if let Fit::Not(at, boundary) = leaf.fit(side)? {
+            return Ok(Step::Full(at, boundary));
+        }
+        leaf.gone(&mut gone)?;
+    }
+    let frees = gone.iter().map(|gone| value::free_bytes(gone)).sum();
+    if frees > side.spare {
+        return Ok(Step::Room(frees));
+    }
+    let lsn = any.apply_to_leaves(leaves, room, side, &gone)?;
+    for value in &gone {
+        any.forget_value(value);
+    }
     Ok(Step::Done(BatchOutcome { conflict: None, lsn }))
 }

@@ -1,9 +1,11 @@
 //! Checking a whole tree: every node against its own promises and its parent's.
 
 use super::redo::damaged;
+use super::value::{Reference, large_in};
 use super::{BTree, Inner};
 use crate::error::{Error, Result};
 use crate::page::slotted::SlottedPage;
+use crate::pool::Extent;
 use crate::types::{PageId, SizeClass};
 use std::collections::HashSet;
 
@@ -22,12 +24,15 @@ pub struct TreeCheck {
     pub records: u64,
     /// Bytes that keys, values, slots, references and fences take, over all nodes.
     pub used_bytes: u64,
+    /// The extents that large values take, each once.
+    pub values: Vec<Extent>,
     /// Everything that is not as it should be.
     pub errors: Vec<Error>,
 }
 
 impl BTree {
-    /// Reads the whole tree and checks levels, fences, order, prefixes, heads, hints and reachability (each page once).
+    /// Reads the whole tree and checks levels, fences, order, prefixes, heads, hints and reachability (each page once), and
+    /// the pages of large values as they lie on disk.
     /// Damage is listed in the result; the check goes on beside it. Writers may go on meanwhile, but then the pages
     /// listed are those of no one moment. Holds the shared latches of one path.
     ///
@@ -35,6 +40,8 @@ impl BTree {
     /// What hinders the check itself: `Io`, `PoolExhausted`, `Poisoned`.
     pub fn check(&self) -> Result<TreeCheck> {
         let mut check = TreeCheck::default();
+        // Before the first leaf is looked at: what it refers to stays (V3).
+        let _reader = self.inner.reader();
         let mut walk = Walk { inner: &self.inner, seen: HashSet::new(), check: &mut check };
         walk.node(self.inner.root, None, &[], None, 0)?;
         Ok(check)
@@ -82,7 +89,9 @@ impl Walk<'_> {
         if node.is_leaf() {
             self.check.leaves += 1;
             self.check.records += node.count() as u64;
-            return Ok(());
+            let values = self.values(id, &node);
+            drop(page);
+            return values.iter().try_for_each(|value| self.inner.verify_value(value, &mut self.check.errors));
         }
         let mut separators = Vec::with_capacity(node.count());
         for i in 0..node.count() {
@@ -100,5 +109,24 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The large values of a leaf, to be verified when it is unlatched.
+    fn values(&mut self, id: PageId, leaf: &SlottedPage<'_>) -> Vec<Box<Reference>> {
+        let mut values = Vec::new();
+        for slot in 0..leaf.count() {
+            match large_in(leaf, slot) {
+                Ok(None) => {}
+                Ok(Some(value)) => {
+                    self.check.values.extend_from_slice(value.runs());
+                    values.push(value);
+                }
+                Err(_) => {
+                    let detail = format!("the reference to a large value in slot {slot} is none");
+                    self.check.errors.push(damaged(id, &detail));
+                }
+            }
+        }
+        values
     }
 }

@@ -3,18 +3,25 @@
 use super::Inner;
 use super::descend::{Seek, sound};
 use super::redo::damaged;
+use super::value::LARGE;
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::{SlottedPage, scratch};
-use crate::pool::{Interrupt, PageRef};
+use crate::pool::{Interrupt, PageRef, Reader};
 
-/// Pairs copied out of one leaf, taken from either end.
+/// Pairs copied out of one leaf, taken from either end. Of large values it has the references; as long as some are left,
+/// it is registered as a reader of what they refer to (V3).
 #[derive(Debug, Default)]
 pub(super) struct LeafCopy {
     bytes: Vec<u8>,
     items: Vec<Item>,
     /// Items before this one are taken.
     front: usize,
+    /// Values are left out.
+    keys_only: bool,
+    /// Large values that were not taken yet.
+    large: usize,
+    reader: Option<Reader>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +29,16 @@ struct Item {
     at: usize,
     key_len: usize,
     value_len: usize,
+    flags: u8,
+}
+
+/// A pair taken out of a copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken<'c> {
+    pub(super) key: &'c [u8],
+    /// The value, or the reference to a large one.
+    pub(super) value: &'c [u8],
+    pub(super) large: bool,
 }
 
 /// What of a range is still to be read: from a key on, up to another one or to the end.
@@ -39,29 +56,43 @@ impl Window {
 }
 
 impl LeafCopy {
+    /// A copy that leaves the values out.
+    pub(super) fn of_keys() -> LeafCopy {
+        LeafCopy { keys_only: true, ..LeafCopy::default() }
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
         self.front = 0;
+        self.large = 0;
+        self.reader = None;
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<(&[u8], &[u8])> {
+    /// The first pair left. What it refers to stays until the next one is taken.
+    pub(super) fn pop_front(&mut self) -> Option<Taken<'_>> {
         let item = *self.items.get(self.front)?;
         self.front += 1;
-        Some(self.pair(item))
+        Some(self.taken(item))
     }
 
-    pub(super) fn pop_back(&mut self) -> Option<(&[u8], &[u8])> {
+    /// The last pair left; as [`LeafCopy::pop_front`].
+    pub(super) fn pop_back(&mut self) -> Option<Taken<'_>> {
         if self.front >= self.items.len() {
             return None;
         }
         let item = self.items.pop()?;
-        Some(self.pair(item))
+        Some(self.taken(item))
     }
 
-    fn pair(&self, item: Item) -> (&[u8], &[u8]) {
+    fn taken(&mut self, item: Item) -> Taken<'_> {
+        let large = item.flags & LARGE != 0 && !self.keys_only;
+        if self.large == 0 {
+            self.reader = None;
+        }
+        self.large -= usize::from(large);
         let (key, value) = self.bytes[item.at..item.at + item.key_len + item.value_len].split_at(item.key_len);
-        (key, value)
+        Taken { key, value, large }
     }
 
     /// Copies the pairs in slots `from..to`. On a torn page it may fail, or copy nonsense of bounded size.
@@ -72,12 +103,20 @@ impl LeafCopy {
             let (at, start) = (self.bytes.len(), node.prefix_len());
             node.key(i, &mut self.bytes)?;
             let key_len = self.bytes.len() - at;
-            node.value(i, &mut self.bytes)?;
+            let flags = if self.keys_only { 0 } else { node.value_and_flags(i, &mut self.bytes)? };
             let value_len = self.bytes.len() - at - key_len;
             left = left.checked_sub(key_len.saturating_sub(start) + value_len).ok_or(OutOfBounds)?;
-            self.items.push(Item { at, key_len, value_len });
+            self.large += usize::from(flags & LARGE != 0);
+            self.items.push(Item { at, key_len, value_len, flags });
         }
         Ok(())
+    }
+
+    /// Registers as a reader if there are large values: before the leaf is validated, or while it is latched (V3).
+    fn register(&mut self, inner: &Inner) {
+        if self.large > 0 {
+            self.reader = Some(inner.reader());
+        }
     }
 }
 
@@ -100,6 +139,7 @@ impl Inner {
                 None => self.in_lane(0, |lane| {
                     let leaf: PageRef<'_> = self.coupled(lane, seek(there, take), 0)?;
                     let more = SlottedPage::open(leaf.reader()).and_then(|node| copy(&node, there, take, out, fence));
+                    out.register(self);
                     more.map_err(|_| damaged(leaf.id(), "an offset leads outside of the page"))
                 })?,
             };
@@ -131,6 +171,7 @@ impl Inner {
         // Count and prefix are known to be true before they bound the copying.
         view.validate()?;
         let more = sound(&view, copy(&node, window, take, out, fence))?;
+        out.register(self);
         view.validate()?;
         Ok(more)
     }

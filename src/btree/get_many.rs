@@ -11,6 +11,7 @@
 //! is still missing after as many rounds as a tree has levels is looked up alone.
 
 use super::descend::{sound, wrong_level};
+use super::value::LARGE;
 use super::{BTree, Inner};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
@@ -34,6 +35,8 @@ enum Place<'p> {
     Found(Option<Range<usize>>),
     /// The caller has it.
     Told,
+    /// A large value: read alone, when the others are through.
+    Large,
 }
 
 impl BTree {
@@ -46,13 +49,11 @@ impl BTree {
     /// See [`BTree::get`]; `f` was called for some of the keys then.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], mut f: impl FnMut(usize, Option<&[u8]>)) -> Result<()> {
         for (n, group) in keys.chunks(GROUP).enumerate() {
-            scratch::with(|values| self.inner.look_up_group(group, values, &mut |i, value| f(n * GROUP + i, value)))?;
+            scratch::with(|values| self.look_up_group(group, values, &mut |i, value| f(n * GROUP + i, value)))?;
         }
         Ok(())
     }
-}
 
-impl Inner {
     fn look_up_group<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
@@ -64,8 +65,8 @@ impl Inner {
         for round in 0..ROUNDS {
             values.clear();
             // The first round loads nothing: it finds out what there is to read.
-            self.go_down(keys, places, round > 0)?;
-            self.read_leaves(keys, places, values)?;
+            self.inner.go_down(keys, places, round > 0)?;
+            self.inner.read_leaves(keys, places, values)?;
             let mut left = false;
             for (i, place) in places.iter_mut().enumerate() {
                 match place {
@@ -73,22 +74,23 @@ impl Inner {
                         f(i, value.clone().map(|range| &values[range]));
                         *place = Place::Told;
                     }
-                    Place::Told => {}
+                    Place::Told | Place::Large => {}
                     Place::Again | Place::Node { .. } => left = true,
                 }
             }
             if !left {
-                return Ok(());
+                break;
             }
         }
         for (i, key) in keys.iter().enumerate().filter(|(i, _)| !matches!(places[*i], Place::Told)) {
-            values.clear();
-            let found = self.look_up(key.as_ref(), Some(values))?;
+            let found = self.get_into(key.as_ref(), values)?;
             f(i, found.then_some(values.as_slice()));
         }
         Ok(())
     }
+}
 
+impl Inner {
     /// Takes every key that is not done from the root to its leaf, or to a page that is not in memory.
     fn go_down<'p, K: AsRef<[u8]>>(&'p self, keys: &[K], places: &mut [Place<'p>], load: bool) -> Result<()> {
         let (view, node) = match self.root_node() {
@@ -97,7 +99,9 @@ impl Inner {
             Err(Interrupt::Failed(error)) => return Err(error),
         };
         let longest = crate::page::slotted::max_key(self.pool.page_size());
-        for (place, key) in places.iter_mut().zip(keys).filter(|(place, _)| !matches!(place, Place::Told)) {
+        for (place, key) in
+            places.iter_mut().zip(keys).filter(|(place, _)| !matches!(place, Place::Told | Place::Large))
+        {
             let fits = key.as_ref().len() <= longest;
             *place = if fits { Place::Node { view, node, at: 0, load } } else { Place::Found(None) };
         }
@@ -132,7 +136,12 @@ impl Inner {
             let step = sound(view, append_value(node, key.as_ref(), values));
             let step = step.and_then(|found| view.validate().map(|()| found).map_err(Interrupt::from));
             match step {
-                Ok(found) => *place = Place::Found(found.then_some(start..values.len())),
+                Ok(None) => *place = Place::Found(None),
+                Ok(Some(flags)) if flags & LARGE != 0 => {
+                    values.truncate(start);
+                    *place = Place::Large;
+                }
+                Ok(Some(_)) => *place = Place::Found(Some(start..values.len())),
                 Err(interrupt) => {
                     values.truncate(start);
                     place.settle(Err(interrupt))?;
@@ -143,10 +152,10 @@ impl Inner {
     }
 }
 
-fn append_value(node: &SlottedPage<'_>, key: &[u8], values: &mut Vec<u8>) -> Result<bool, OutOfBounds> {
-    let Search::Found(slot) = node.search(key)? else { return Ok(false) };
-    node.value(slot, values)?;
-    Ok(true)
+/// Appends what the leaf holds for `key`; the slot's flags say what that is.
+fn append_value(node: &SlottedPage<'_>, key: &[u8], values: &mut Vec<u8>) -> Result<Option<u8>, OutOfBounds> {
+    let Search::Found(slot) = node.search(key)? else { return Ok(None) };
+    node.value_and_flags(slot, values).map(Some)
 }
 
 impl<'p> Place<'p> {

@@ -3,13 +3,15 @@
 use super::batch::Group;
 use super::mini::begin_part;
 use super::redo::{damaged, reason};
+use super::value::{Draft, Known, LARGE, Reference, free_part, large_in};
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::{Search, SlottedPage, common_prefix, ops, scratch};
 use crate::pool::PageMut;
-use crate::types::Lsn;
+use crate::types::{Lsn, PageKind};
 use crate::wal::{Record, RecordBuilder};
+use std::collections::HashMap;
 
 /// A latched leaf and what the batch does in it.
 pub(super) struct Leaf<'p, 'a> {
@@ -17,6 +19,44 @@ pub(super) struct Leaf<'p, 'a> {
     pub(super) groups: &'a [Group<'a>],
     /// The place of the first of them among all groups.
     pub(super) first: usize,
+}
+
+/// What large values need beside the leaves, kept from one attempt to the next.
+#[derive(Default)]
+pub(super) struct Side<'p> {
+    /// The new ones, by the place of their group among all.
+    pub(super) drafts: Vec<Option<Draft<'p>>>,
+    /// Those that requirements are about, by the requirement's place in the batch.
+    pub(super) known: HashMap<usize, Known>,
+    /// Bytes of log room for frees.
+    pub(super) spare: usize,
+}
+
+/// A large value that a requirement has to be compared with, by its place in the batch.
+pub(super) struct Unknown {
+    pub(super) place: usize,
+    /// The place of its group among all.
+    pub(super) group: usize,
+    pub(super) there: Box<Reference>,
+}
+
+/// What a leaf says to the requirements.
+pub(super) enum Judged {
+    Holds,
+    /// The one at this place in the batch does not.
+    Conflict(usize),
+    /// This one is about a large value that nobody has looked at yet.
+    Unknown(Unknown),
+}
+
+impl Side<'_> {
+    /// What a leaf is to hold for a group, with the slot's flags; `Some((None, _))`: nothing any more.
+    pub(super) fn stored<'s>(&'s self, place: usize, group: &Group<'s>) -> Option<(Option<&'s [u8]>, u8)> {
+        match self.drafts.get(place) {
+            Some(Some(draft)) => Some((Some(draft.bytes()), LARGE)),
+            _ => group.write.map(|write| (write, 0)),
+        }
+    }
 }
 
 /// Whether a leaf has room for its part of the batch.
@@ -33,31 +73,50 @@ impl Leaf<'_, '_> {
             .map_err(|_| damaged(self.page.id(), "an offset leads outside of the page"))
     }
 
-    /// The place in the batch of the first requirement that does not hold.
-    pub(super) fn conflict(&self) -> Result<Option<usize>> {
+    /// Whether all requirements hold, as far as they can be judged under the latch.
+    pub(super) fn judge(&self, side: &Side<'_>) -> Result<Judged> {
         self.read(|node| {
-            for group in self.groups {
+            for (i, group) in self.groups.iter().enumerate() {
                 for &(place, wanted) in &group.requires {
                     let holds = match (node.search(group.key)?, wanted) {
-                        (Search::Found(slot), Some(value)) => node.value_is(slot, value)?,
+                        (Search::Found(slot), Some(value)) => match large_in(&node, slot)? {
+                            None => node.value_is(slot, value)?,
+                            Some(there) if there.len() != value.len() as u64 => false,
+                            Some(there) => match side.known.get(&place).filter(|known| known.reference == *there) {
+                                Some(known) => known.equal,
+                                None => return Ok(Judged::Unknown(Unknown { place, group: self.first + i, there })),
+                            },
+                        },
                         (Search::Insert(_), None) => true,
                         _ => false,
                     };
                     if !holds {
-                        return Ok(Some(place));
+                        return Ok(Judged::Conflict(place));
                     }
                 }
             }
-            Ok(None)
+            Ok(Judged::Holds)
+        })
+    }
+
+    /// The large values that the batch takes away.
+    pub(super) fn gone(&self, out: &mut Vec<Box<Reference>>) -> Result<()> {
+        self.read(|node| {
+            for group in self.groups.iter().filter(|group| group.write.is_some()) {
+                if let Search::Found(slot) = node.search(group.key)? {
+                    out.extend(large_in(&node, slot)?);
+                }
+            }
+            Ok(())
         })
     }
 
     /// Counts what the leaf's free bytes would be after each of its operations.
-    pub(super) fn fit(&self) -> Result<Fit> {
+    pub(super) fn fit(&self, side: &Side<'_>) -> Result<Fit> {
         self.read(|node| {
             let mut free = node.free_bytes()?;
             for (i, group) in self.groups.iter().enumerate() {
-                let Some(write) = group.write else { continue };
+                let Some((write, _)) = side.stored(self.first + i, group) else { continue };
                 if !node.covers(group.key)? {
                     return Err(OutOfBounds);
                 }
@@ -94,11 +153,11 @@ impl Leaf<'_, '_> {
     }
 
     /// Adds this leaf's parts to a record; false if there are none.
-    fn record(&self, record: &mut RecordBuilder<'_>) -> Result<bool> {
+    fn record(&self, record: &mut RecordBuilder<'_>, side: &Side<'_>) -> Result<bool> {
         self.read(|node| {
             let mut any = false;
-            for group in self.groups {
-                let Some(write) = group.write else { continue };
+            for (i, group) in self.groups.iter().enumerate() {
+                let Some((write, flags)) = side.stored(self.first + i, group) else { continue };
                 let there = matches!(node.search(group.key)?, Search::Found(_));
                 let op = match (write, there) {
                     (None, false) => continue,
@@ -110,7 +169,7 @@ impl Leaf<'_, '_> {
                 begin_part(record, op, self.page.id());
                 match write {
                     Some(value) => {
-                        record.put_u16(group.key.len() as u16);
+                        record.put_u16(ops::record_word(group.key.len(), flags));
                         record.extend_from_slice(group.key);
                         record.extend_from_slice(value);
                     }
@@ -123,19 +182,31 @@ impl Leaf<'_, '_> {
 }
 
 impl Inner {
-    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked.
-    pub(super) fn apply_to_leaves(&self, mut leaves: Vec<Leaf<'_, '_>>, room: &mut Option<LogRoom<'_>>) -> Result<Lsn> {
+    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked. `gone` are the
+    /// large values that go.
+    pub(super) fn apply_to_leaves(
+        &self,
+        mut leaves: Vec<Leaf<'_, '_>>,
+        room: &mut Option<LogRoom<'_>>,
+        side: &Side<'_>,
+        gone: &[Box<Reference>],
+    ) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
+            let drafts: Vec<&Draft<'_>> = side.drafts.iter().flatten().collect();
+            drafts.iter().for_each(|draft| draft.add_to(&mut record));
+            gone.iter().flat_map(|gone| gone.runs()).for_each(|&run| free_part(&mut record, run));
             let mut changed = Vec::with_capacity(leaves.len());
             for leaf in &leaves {
-                changed.push(leaf.record(&mut record)?);
+                changed.push(leaf.record(&mut record, side)?);
             }
             if record.is_empty() {
                 return Ok(leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default());
             }
             let bytes = record.finish();
             let (record, _) = Record::decode(bytes, Lsn::NONE)?;
+            // A2: from before the append until the allocator knows.
+            let gate = (!drafts.is_empty() || !gone.is_empty()).then(|| self.pool.allocator().enter());
             let position = self.position();
             let mut pages: Vec<&mut PageMut<'_>> = Vec::with_capacity(leaves.len());
             for (leaf, _) in leaves.iter_mut().zip(&changed).filter(|(_, changed)| **changed) {
@@ -143,8 +214,11 @@ impl Inner {
                 pages.push(&mut leaf.page);
             }
             let lsn = self.append(room.take(), bytes);
+            if let Some(gate) = &gate {
+                self.settle_space(gate, &drafts, gone, lsn);
+            }
             let mut at = 0;
-            for part in record.parts() {
+            for part in record.parts().filter(|part| part.kind == PageKind::BTREE) {
                 while pages[at].id() != part.page {
                     at += 1;
                 }

@@ -9,9 +9,9 @@ use crate::types::{Lsn, PageId, PageKind, SizeClass};
 use crate::wal::RecordBuilder;
 
 /// Op of a part of kind `SPACE`: the page is allocated.
-const ALLOCATE: u8 = 1;
+pub(super) const ALLOCATE: u8 = 1;
 /// Op of a part of kind `SPACE`: the page is freed.
-const RELEASE: u8 = 2;
+pub(super) const RELEASE: u8 = 2;
 
 /// What happens to one latched page.
 pub(super) struct Part<'p, 'b> {

@@ -21,6 +21,8 @@
 //! There are no sibling pointers. A cursor copies one leaf at a time and goes on from the root at that leaf's fence: at
 //! the upper fence, or at the last key before the lower one. It cannot get lost in a split or merge.
 //!
+//! Values that do not fit a leaf well lie in pages of their own; the leaf has a reference (`value`).
+//!
 //! # What holds
 //!
 //! Single-key operations are linearizable: each takes effect while its leaf is latched or at a validated read. Batches
@@ -46,6 +48,7 @@ mod range;
 mod redo;
 mod scan;
 mod split;
+mod value;
 mod write;
 
 pub use batch::{BatchAction, BatchOp, BatchOutcome};
@@ -53,10 +56,12 @@ pub use check::TreeCheck;
 pub use log::{LogRoom, RedoLog};
 pub use range::Range;
 pub use redo::BTreeRedo;
+pub use value::Reference;
+pub(crate) use value::extent_of;
 pub use write::{CasOutcome, Changed};
 
 use crate::error::{Error, Result};
-use crate::page::slotted::{max_inline_value, max_key};
+use crate::page::slotted::max_key;
 use crate::pool::BufferPool;
 use crate::swip::{AtomicSwip, Swip};
 use crate::sync::Arc;
@@ -112,15 +117,18 @@ impl BTree {
         max_key(self.inner.pool.page_size())
     }
 
-    /// The longest value, in bytes: what fits a leaf beside the longest key, so that the limit is the same for all keys.
+    /// The longest value, in bytes: 4 GiB.
     #[must_use]
     pub fn max_value(&self) -> usize {
-        max_value(self.inner.pool.page_size())
+        usize::try_from(value::MAX_VALUE).unwrap_or(usize::MAX)
     }
-}
 
-fn max_value(page_size: usize) -> usize {
-    max_inline_value(page_size, max_key(page_size))
+    /// The longest value, in bytes, that lies in the leaf beside a key of `key_len` bytes. Longer ones have pages of their
+    /// own.
+    #[must_use]
+    pub fn max_inline_value(&self, key_len: usize) -> usize {
+        value::max_inline(self.inner.pool.page_size(), key_len)
+    }
 }
 
 impl Inner {
@@ -130,9 +138,8 @@ impl Inner {
         if key.len() > max_key(page) {
             return Err(Error::KeyTooLarge { len: key.len(), max: max_key(page) });
         }
-        let max = max_value(page);
-        if value_len > max {
-            return Err(Error::ValueTooLarge { len: value_len as u64, max: max as u64 });
+        if value_len as u64 > value::MAX_VALUE {
+            return Err(Error::ValueTooLarge { len: value_len as u64, max: value::MAX_VALUE });
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Iteration over a range of a tree, from both ends.
 
-use super::BTree;
-use super::cursor::{LeafCopy, Take, Window};
+use super::cursor::{LeafCopy, Take, Taken, Window};
+use super::{BTree, Inner};
 use crate::error::Result;
 use std::iter::FusedIterator;
 
@@ -9,7 +9,8 @@ use std::iter::FusedIterator;
 ///
 /// Consistent leaf by leaf, not a snapshot: a key that is there throughout is met exactly once, whatever splits and merges
 /// go on around it; what comes or goes meanwhile may be met or not. Holds no latch between calls, only copies of at most
-/// two leaves. The first error ends it.
+/// two leaves. The first error ends it. As long as large values of those leaves are still to come, freed space is not
+/// reused: do not keep an iterator where many are overwritten.
 pub struct Range {
     tree: BTree,
     /// What no leaf was read of yet.
@@ -67,24 +68,37 @@ impl BTree {
         let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::default());
         while window.is_some() {
             self.inner.fetch(&mut window, take, &mut copy)?;
-            if let Some((key, value)) = copy.pop_front() {
-                return Ok(Some((key.to_vec(), value.to_vec())));
+            if let Some(pair) = copy.pop_front() {
+                return self.inner.owned(pair).map(Some);
             }
         }
         Ok(None)
     }
 }
 
-fn owned((key, value): (&[u8], &[u8])) -> Result<Pair> {
-    Ok((key.to_vec(), value.to_vec()))
+impl Inner {
+    /// A pair of the caller's own; a large value is read for it.
+    fn owned(&self, pair: Taken<'_>) -> Result<Pair> {
+        let mut value = Vec::new();
+        if pair.large {
+            let reference = self.reference(pair.value)?;
+            self.read_value(&reference, 0..reference.len(), &mut value)?;
+        } else {
+            value.extend_from_slice(pair.value);
+        }
+        Ok((pair.key.to_vec(), value))
+    }
 }
 
 impl Range {
-    fn fail(&mut self, error: crate::Error) -> Option<Result<Pair>> {
-        self.rest = None;
-        self.front.clear();
-        self.back.clear();
-        Some(Err(error))
+    /// Ends the iteration at a failure.
+    fn settle(&mut self, pair: Result<Pair>) -> Option<Result<Pair>> {
+        if pair.is_err() {
+            self.rest = None;
+            self.front.clear();
+            self.back.clear();
+        }
+        Some(pair)
     }
 }
 
@@ -94,13 +108,15 @@ impl Iterator for Range {
     fn next(&mut self) -> Option<Result<Pair>> {
         loop {
             if let Some(pair) = self.front.pop_front() {
-                return Some(owned(pair));
+                let pair = self.tree.inner.owned(pair);
+                return self.settle(pair);
             }
             if self.rest.is_none() {
-                return self.back.pop_front().map(owned);
+                let pair = self.tree.inner.owned(self.back.pop_front()?);
+                return self.settle(pair);
             }
             if let Err(error) = self.tree.inner.fetch(&mut self.rest, Take::Front(usize::MAX), &mut self.front) {
-                return self.fail(error);
+                return self.settle(Err(error));
             }
         }
     }
@@ -110,13 +126,15 @@ impl DoubleEndedIterator for Range {
     fn next_back(&mut self) -> Option<Result<Pair>> {
         loop {
             if let Some(pair) = self.back.pop_back() {
-                return Some(owned(pair));
+                let pair = self.tree.inner.owned(pair);
+                return self.settle(pair);
             }
             if self.rest.is_none() {
-                return self.front.pop_back().map(owned);
+                let pair = self.tree.inner.owned(self.front.pop_back()?);
+                return self.settle(pair);
             }
             if let Err(error) = self.tree.inner.fetch(&mut self.rest, Take::Back(usize::MAX), &mut self.back) {
-                return self.fail(error);
+                return self.settle(Err(error));
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Scans with a callback: nothing is allocated per pair, and no latch is held while the callback runs.
 
-use super::BTree;
-use super::cursor::{LeafCopy, Take, Window};
+use super::cursor::{LeafCopy, Take, Taken, Window};
+use super::{BTree, Inner};
 use crate::error::Result;
 use std::ops::ControlFlow;
 
 impl BTree {
     /// Calls `f` with every pair from `low` (inclusive) to `high` (exclusive; `None`: to the end) in ascending order, until
-    /// it breaks. Consistent leaf by leaf. `f` may use the tree.
+    /// it breaks. Consistent leaf by leaf. `f` may use the tree. As long as large values of a leaf are still to come, freed
+    /// space is not reused.
     ///
     /// # Errors
     /// See [`BTree::get`].
@@ -20,8 +21,8 @@ impl BTree {
         let (mut window, mut copy) = (Window::new(low, high), LeafCopy::default());
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
-            while let Some((key, value)) = copy.pop_front() {
-                if f(key, value).is_break() {
+            while let Some(pair) = copy.pop_front() {
+                if self.inner.pass(pair, &mut f)?.is_break() {
                     return Ok(());
                 }
             }
@@ -42,8 +43,30 @@ impl BTree {
         let (mut window, mut copy) = (Window::new(low, high), LeafCopy::default());
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Back(usize::MAX), &mut copy)?;
-            while let Some((key, value)) = copy.pop_back() {
-                if f(key, value).is_break() {
+            while let Some(pair) = copy.pop_back() {
+                if self.inner.pass(pair, &mut f)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Like [`BTree::scan`], but without the values: large ones are not read.
+    ///
+    /// # Errors
+    /// See [`BTree::get`].
+    pub fn scan_keys(
+        &self,
+        low: &[u8],
+        high: Option<&[u8]>,
+        mut f: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::of_keys());
+        while window.is_some() {
+            self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
+            while let Some(pair) = copy.pop_front() {
+                if f(pair.key).is_break() {
                     return Ok(());
                 }
             }
@@ -57,7 +80,7 @@ impl BTree {
     /// See [`BTree::get`].
     pub fn len(&self) -> Result<u64> {
         let mut n = 0;
-        self.scan(&[], None, |_, _| {
+        self.scan_keys(&[], None, |_| {
             n += 1;
             ControlFlow::Continue(())
         })?;
@@ -70,5 +93,17 @@ impl BTree {
     /// See [`BTree::get`].
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.first()?.is_none())
+    }
+}
+
+impl Inner {
+    /// Passes a pair on: a large value is read now, under no latch but that of its own page.
+    #[inline]
+    fn pass(&self, pair: Taken<'_>, f: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<ControlFlow<()>> {
+        if pair.large {
+            self.with_value(&self.reference(pair.value)?, |value| f(pair.key, value))
+        } else {
+            Ok(f(pair.key, pair.value))
+        }
     }
 }

@@ -3,12 +3,13 @@
 use super::descend::{Seek, sound};
 use super::mini::begin_part;
 use super::redo::{damaged, reason};
+use super::value::{self, Draft, Known, LARGE, Reference, free_part};
 use super::{BTree, Inner, LogRoom};
 use crate::error::Result;
 use crate::page::bytes::{OutOfBounds, PageReader};
 use crate::page::header;
 use crate::page::slotted::{Search, SlottedPage, SlottedPageMut, ops, scratch};
-use crate::pool::{Interrupt, PageMut};
+use crate::pool::{Interrupt, PageMut, Reader};
 use crate::types::Lsn;
 use crate::wal::{PART_OVERHEAD, RECORD_OVERHEAD, RecordBuilder};
 
@@ -40,8 +41,24 @@ struct Edit<'e> {
     key: &'e [u8],
     /// Only if the value is this one (`Some(None)`: only if absent).
     expect: Option<Option<&'e [u8]>>,
-    /// The new value; `None` removes.
+    /// What the leaf is to hold; `None` removes.
     new: Option<&'e [u8]>,
+    /// `new` is a large value that is still to be written.
+    unwritten: bool,
+    /// `new` is the reference to this one.
+    draft: Option<&'e Draft<'e>>,
+    /// What is known of the large value there.
+    known: Option<&'e Known>,
+    /// Bytes of log room for frees.
+    spare: usize,
+}
+
+/// What large values need beside the leaf, kept from one attempt to the next.
+#[derive(Default)]
+struct Side<'p> {
+    draft: Option<Draft<'p>>,
+    known: Option<Known>,
+    spare: usize,
 }
 
 struct Outcome {
@@ -50,18 +67,32 @@ struct Outcome {
     lsn: Lsn,
     /// A removal left so little that the leaf should be merged.
     sparse: bool,
+    /// The large value that is no more.
+    gone: Option<Box<Reference>>,
 }
 
 enum Step {
     Done(Outcome),
     Full,
+    /// The new value has to be written first.
+    Write,
+    /// The large value there has to be looked at first.
+    Learn(Box<Reference>, Reader),
+    /// The log room lacks this many bytes for frees.
+    Room(usize),
 }
 
 /// What a leaf's state makes of an edit.
 enum Verdict {
-    Nothing { applied: bool },
+    Nothing {
+        applied: bool,
+    },
     Full,
-    Change(Search),
+    Write,
+    Learn(Box<Reference>),
+    Room(usize),
+    /// The large value there goes, if there is one.
+    Change(Option<Box<Reference>>),
 }
 
 impl BTree {
@@ -71,7 +102,7 @@ impl BTree {
     /// `KeyTooLarge`, `ValueTooLarge` (see [`BTree::max_value`]), `NoSpace`, `PoolExhausted`, `Poisoned`, `Corrupted`, `Io`,
     /// `NotFound` for a dropped tree; so for every write. Nothing was changed, except that after `Poisoned` it is unknown.
     pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<Changed> {
-        self.change(Edit { key, expect: None, new: Some(value) }, None)
+        self.change(Edit::new(key, None, Some(value)), None)
     }
 
     /// Sets `key` to `value`; `before` becomes the value it had, empty if it had none.
@@ -79,7 +110,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::insert`].
     pub fn replace(&self, key: &[u8], value: &[u8], before: &mut Vec<u8>) -> Result<Changed> {
-        self.change(Edit { key, expect: None, new: Some(value) }, Some(before))
+        self.change(Edit::new(key, None, Some(value)), Some(before))
     }
 
     /// Removes `key`.
@@ -87,7 +118,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::insert`].
     pub fn remove(&self, key: &[u8]) -> Result<Changed> {
-        self.change(Edit { key, expect: None, new: None }, None)
+        self.change(Edit::new(key, None, None), None)
     }
 
     /// Removes `key`; `before` becomes the value it had, empty if it had none.
@@ -95,7 +126,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::insert`].
     pub fn take(&self, key: &[u8], before: &mut Vec<u8>) -> Result<Changed> {
-        self.change(Edit { key, expect: None, new: None }, Some(before))
+        self.change(Edit::new(key, None, None), Some(before))
     }
 
     /// Sets `key` to `new` (`None` removes it) if its value is `old` (`None`: if it is absent), in one step.
@@ -104,7 +135,7 @@ impl BTree {
     /// See [`BTree::insert`].
     pub fn compare_and_swap(&self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) -> Result<CasOutcome> {
         let mut before = Vec::new();
-        let outcome = self.inner.edit(Edit { key, expect: Some(old), new }, Some(&mut before))?;
+        let outcome = self.inner.edit(Edit::new(key, Some(old), new), Some(&mut before))?;
         let current = outcome.existed.then_some(before);
         Ok(CasOutcome { swapped: outcome.applied, current, lsn: outcome.lsn })
     }
@@ -115,13 +146,32 @@ impl BTree {
     }
 }
 
-impl Edit<'_> {
+impl<'e> Edit<'e> {
+    fn new(key: &'e [u8], expect: Option<Option<&'e [u8]>>, new: Option<&'e [u8]>) -> Edit<'e> {
+        Edit { key, expect, new, unwritten: false, draft: None, known: None, spare: 0 }
+    }
+
+    /// The edit with what there is beside the leaf by now.
+    fn with<'s>(self, side: &'s Side<'_>, large: bool) -> Edit<'s>
+    where
+        'e: 's,
+    {
+        let draft = side.draft.as_ref();
+        let new = draft.map(Draft::bytes).or(self.new);
+        Edit { new, unwritten: large && draft.is_none(), draft, known: side.known.as_ref(), spare: side.spare, ..self }
+    }
+
     fn op(&self, at: Search) -> u8 {
         match (self.new, at) {
             (None, _) => ops::REMOVE,
             (Some(_), Search::Found(_)) => ops::UPDATE,
             (Some(_), Search::Insert(_)) => ops::INSERT,
         }
+    }
+
+    /// The flags of the slot that gets the new value.
+    fn flags(&self) -> u8 {
+        if self.draft.is_some() { LARGE } else { 0 }
     }
 
     /// Judges a leaf; the value there goes to `before`.
@@ -136,6 +186,11 @@ impl Edit<'_> {
         }
         let at = node.search(self.key)?;
         let found = if let Search::Found(slot) = at { Some(slot) } else { None };
+        if let Some(slot) = found
+            && let Some(large) = value::large_in(node, slot)?
+        {
+            return Ok((at, self.judge_large(node, slot, large, before.is_some())?));
+        }
         if let Some(out) = before.as_deref_mut() {
             out.clear();
             if let Some(slot) = found {
@@ -150,23 +205,68 @@ impl Edit<'_> {
         let verdict = match (self.new, found) {
             _ if !holds => Verdict::Nothing { applied: false },
             (None, None) => Verdict::Nothing { applied: true },
+            (Some(_), _) if self.unwritten => Verdict::Write,
             (Some(value), _) if !node.fits_record(found, self.key.len(), value.len())? => Verdict::Full,
-            _ => Verdict::Change(at),
+            _ => Verdict::Change(None),
         };
         Ok((at, verdict))
     }
 
-    /// The most its record takes, in bytes.
-    fn record_bytes(&self) -> usize {
-        RECORD_OVERHEAD + PART_OVERHEAD + ops::RECORD_OVERHEAD + self.key.len() + self.new.map_or(0, <[u8]>::len)
+    /// Judges a leaf that holds a large value for the key. Whatever needs its content is asked of what was learnt before.
+    #[cold]
+    fn judge_large(
+        &self,
+        node: &SlottedPage<'_>,
+        slot: usize,
+        there: Box<Reference>,
+        wanted: bool,
+    ) -> Result<Verdict, OutOfBounds> {
+        let known = self.known.filter(|known| known.reference == *there);
+        let as_long = matches!(self.expect, Some(Some(value)) if value.len() as u64 == there.len());
+        if known.is_none() && (wanted || as_long) {
+            return Ok(Verdict::Learn(there));
+        }
+        let holds = match self.expect {
+            None => true,
+            Some(None) => false,
+            Some(Some(_)) => known.is_some_and(|known| known.equal),
+        };
+        Ok(match self.new {
+            _ if !holds => Verdict::Nothing { applied: false },
+            Some(_) if self.unwritten => Verdict::Write,
+            Some(value) if !node.fits_record(Some(slot), self.key.len(), value.len())? => Verdict::Full,
+            _ if value::free_bytes(&there) > self.spare => Verdict::Room(value::free_bytes(&there)),
+            _ => Verdict::Change(Some(there)),
+        })
     }
 
-    fn record<'b>(&self, at: Search, page: &PageMut<'_>, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+    /// The most its record takes, in bytes.
+    fn record_bytes(&self) -> usize {
+        let space = self.spare + self.draft.map_or(0, Draft::record_bytes);
+        // What is unwritten does not get as far as a record.
+        let value = self.new.filter(|_| !self.unwritten).map_or(0, <[u8]>::len);
+        let own = ops::RECORD_OVERHEAD + self.key.len() + value;
+        RECORD_OVERHEAD + PART_OVERHEAD + own + space
+    }
+
+    fn record<'b>(
+        &self,
+        at: Search,
+        page: &PageMut<'_>,
+        gone: Option<&Reference>,
+        buffer: &'b mut Vec<u8>,
+    ) -> &'b [u8] {
         let mut record = RecordBuilder::new(buffer);
+        if let Some(draft) = self.draft {
+            draft.add_to(&mut record);
+        }
+        if let Some(gone) = gone {
+            gone.runs().iter().for_each(|&run| free_part(&mut record, run));
+        }
         begin_part(&mut record, self.op(at), page.id());
         match self.new {
             Some(value) => {
-                record.put_u16(self.key.len() as u16);
+                record.put_u16(ops::record_word(self.key.len(), self.flags()));
                 record.extend_from_slice(self.key);
                 record.extend_from_slice(value);
             }
@@ -184,22 +284,34 @@ impl Inner {
     fn edit(&self, edit: Edit<'_>, mut before: Option<&mut Vec<u8>>) -> Result<Outcome> {
         self.check_sizes(edit.key, edit.new.map_or(0, <[u8]>::len))?;
         self.pool.check_poison()?;
+        let large = edit.new.is_some_and(|value| self.is_large(edit.key.len(), value.len()));
+        let mut side = Side::default();
         loop {
-            let mut room = self.reserve(edit.record_bytes())?;
-            let step = match self.retry(|| self.try_edit(edit, &mut room, &mut before))? {
+            let now = edit.with(&side, large);
+            let mut room = self.reserve(now.record_bytes())?;
+            let step = match self.retry(|| self.try_edit(now, &mut room, &mut before))? {
                 Some(step) => step,
-                None => self.edit_in_lane(edit, &mut room, &mut before)?,
+                None => self.edit_in_lane(now, &mut room, &mut before)?,
             };
             // Given back before a split takes its own: who waits for log space holds none.
             drop(room);
             match step {
                 Step::Done(outcome) => {
+                    if let Some(gone) = &outcome.gone {
+                        self.forget_value(gone);
+                    }
                     if edit.new.is_none() {
                         self.tidy(edit.key, outcome.sparse);
                     }
                     return Ok(outcome);
                 }
-                Step::Full => self.make_room(edit.key, edit.new.map_or(0, <[u8]>::len))?,
+                Step::Full => self.make_room(now.key, now.new.map_or(0, <[u8]>::len))?,
+                Step::Write => side.draft = self.write_values(edit.new.as_slice())?.pop(),
+                Step::Learn(there, reader) => {
+                    let expected = edit.expect.flatten();
+                    side.known = Some(self.learn(*there, reader, expected, before.as_deref_mut())?);
+                }
+                Step::Room(bytes) => side.spare = bytes,
             }
         }
     }
@@ -213,23 +325,25 @@ impl Inner {
         let (view, node) = self.leaf(edit.key)?;
         node.prefetch_change();
         let (at, verdict) = sound(&view, edit.judge(&node, before))?;
-        match verdict {
-            Verdict::Change(at) => {
+        let step = match verdict {
+            Verdict::Change(gone) => {
                 // The upgrade fails if anything changed since the view was taken: the verdict holds under the latch.
                 let page = view.try_exclusive()?;
-                Ok(Step::Done(self.carry_out(edit, at, page, room)?))
-            }
-            Verdict::Full => {
-                view.validate()?;
-                Ok(Step::Full)
+                return Ok(Step::Done(self.carry_out(edit, at, gone, page, room)?));
             }
             Verdict::Nothing { applied } => {
                 let lsn = sound(&view, page_lsn(view.reader()))?;
                 let sparse = sound(&view, is_sparse(&node))?;
-                view.validate()?;
-                Ok(Step::Done(Outcome { applied, existed: matches!(at, Search::Found(_)), lsn, sparse }))
+                Step::Done(Outcome { applied, existed: matches!(at, Search::Found(_)), lsn, sparse, gone: None })
             }
-        }
+            Verdict::Full => Step::Full,
+            Verdict::Write => Step::Write,
+            // Registered before the leaf is validated (V3).
+            Verdict::Learn(there) => Step::Learn(there, self.reader()),
+            Verdict::Room(bytes) => Step::Room(bytes),
+        };
+        view.validate()?;
+        Ok(step)
     }
 
     fn edit_in_lane<'l>(
@@ -245,42 +359,53 @@ impl Inner {
             let node = SlottedPage::open(page.reader()).map_err(out)?;
             let (at, verdict) = edit.judge(&node, before).map_err(out)?;
             match verdict {
-                Verdict::Change(at) => Ok(Step::Done(self.carry_out(edit, at, page, room)?)),
+                Verdict::Change(gone) => Ok(Step::Done(self.carry_out(edit, at, gone, page, room)?)),
                 Verdict::Full => Ok(Step::Full),
+                Verdict::Write => Ok(Step::Write),
+                // The leaf is latched (V3).
+                Verdict::Learn(there) => Ok(Step::Learn(there, self.reader())),
+                Verdict::Room(bytes) => Ok(Step::Room(bytes)),
                 Verdict::Nothing { applied } => {
                     let sparse = is_sparse(&node).map_err(out)?;
                     let existed = matches!(at, Search::Found(_));
-                    Ok(Step::Done(Outcome { applied, existed, lsn: page.lsn(), sparse }))
+                    Ok(Step::Done(Outcome { applied, existed, lsn: page.lsn(), sparse, gone: None }))
                 }
             }
         })
     }
 
-    /// From the latch to the unlatch (W5): append, apply, stamp.
+    /// From the latch to the unlatch (W5): append, apply, stamp. `gone` is the large value that the change takes away.
     fn carry_out<'l>(
         &'l self,
         edit: Edit<'_>,
         at: Search,
+        gone: Option<Box<Reference>>,
         mut page: PageMut<'_>,
         room: &mut Option<LogRoom<'l>>,
     ) -> Result<Outcome> {
         scratch::with(|buffer| {
-            let record = edit.record(at, &page, buffer);
+            let record = edit.record(at, &page, gone.as_deref(), buffer);
+            let space = edit.draft.is_some() || gone.is_some();
+            // A2: from before the append until the allocator knows.
+            let gate = space.then(|| self.pool.allocator().enter());
             page.begin_change(self.position());
             let lsn = self.append(room.take(), record);
             let mut node = SlottedPageMut::new(page.writer());
             let applied = match (edit.new, at) {
-                (Some(value), Search::Found(slot)) => node.update_at(slot, 0, value),
-                (Some(value), Search::Insert(slot)) => node.insert_at(slot, edit.key, 0, value),
+                (Some(value), Search::Found(slot)) => node.update_at(slot, edit.flags(), value),
+                (Some(value), Search::Insert(slot)) => node.insert_at(slot, edit.key, edit.flags(), value),
                 (None, at) => node.remove_at(at.slot()),
             };
             let sparse = edit.new.is_none() && node.node().and_then(|node| is_sparse(&node)).unwrap_or(false);
+            if let Some(gate) = &gate {
+                self.settle_space(gate, edit.draft.as_slice(), gone.as_slice(), lsn);
+            }
             if let Err(error) = applied {
                 self.pool.poison(&format!("{:?} did not take what was logged for it: {}", page.id(), reason(error)));
                 return Err(damaged(page.id(), reason(error)));
             }
             page.finish_change(lsn);
-            Ok(Outcome { applied: true, existed: matches!(at, Search::Found(_)), lsn, sparse })
+            Ok(Outcome { applied: true, existed: matches!(at, Search::Found(_)), lsn, sparse, gone })
         })
     }
 }

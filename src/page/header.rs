@@ -5,7 +5,7 @@
 //! | 0 | 4 | checksum: CRC-32 of bytes 4.. with the hint bits of every swip masked (the page id is among them) |
 //! | 4 | 1 | kind ([`PageKind`]) |
 //! | 5 | 1 | size class |
-//! | 6 | 2 | zero |
+//! | 6 | 2 | pages of large values: class 0 pages that the image on disk takes; otherwise zero |
 //! | 8 | 8 | page id |
 //! | 16 | 8 | LSN: the end of the last record applied; 0 if unlogged |
 //! | 24 | 4 | tree id |

@@ -7,6 +7,7 @@
 pub mod bytes;
 pub mod header;
 pub mod slotted;
+pub mod value;
 
 pub(crate) mod prefetch;
 mod rank;

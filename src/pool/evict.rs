@@ -43,7 +43,7 @@ impl BufferPool {
         self.frames[class.get() as usize].give_back(frame);
     }
 
-    fn free_frame(&self, class: SizeClass) -> Option<FrameId> {
+    pub(super) fn free_frame(&self, class: SizeClass) -> Option<FrameId> {
         let frames = self.frames.get(class.get() as usize)?;
         if let Some(frame) = frames.take_resident() {
             return Some(frame);
@@ -100,8 +100,12 @@ impl BufferPool {
     }
 
     /// One attempt: a clean victim, or a batch of dirty ones written and evicted, or memory taken from other classes.
-    fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
+    pub(super) fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
         let frames = &self.frames[class.get() as usize];
+        if let Some(donor) = self.donor(class) {
+            self.shrink(donor, frames.bytes as u64)?;
+            return Ok(None);
+        }
         let sweep = self.sweep(frames);
         if sweep.victim.is_some() {
             return Ok(sweep.victim);
@@ -154,7 +158,7 @@ impl BufferPool {
     }
 
     /// Takes a clean page out of its frame; the frame is the caller's if so.
-    fn try_evict(&self, frames: &Frames, frame: FrameId) -> bool {
+    pub(super) fn try_evict(&self, frames: &Frames, frame: FrameId) -> bool {
         let Some(header) = frames.header(frame) else { return false };
         let Some(guard) = header.latch.try_exclusive() else { return false };
         let id = header.page();
@@ -175,31 +179,40 @@ impl BufferPool {
         let wanted = self.frames[class.get() as usize].bytes as u64;
         let mut freed = 0;
         for other in self.frames.iter().filter(|other| other.class != class) {
-            while freed < wanted {
-                let frame = match other.take_resident() {
-                    Some(frame) => frame,
-                    None if other.used() == 0 => break,
-                    None => {
-                        let sweep = self.sweep(other);
-                        if !sweep.dirty.is_empty() {
-                            self.write_frames(other.class, &sweep.dirty, false)?;
-                        }
-                        match sweep.victim {
-                            Some(frame) => frame,
-                            None if sweep.dirty.is_empty() => break,
-                            None => match sweep.dirty.iter().find(|&&frame| self.try_evict(other, frame)) {
-                                Some(&frame) => frame,
-                                None => break,
-                            },
-                        }
-                    }
-                };
-                other.discard(frame);
-                self.uncommit_bytes(other.bytes as u64);
-                freed += other.bytes as u64;
+            if freed < wanted {
+                freed += self.shrink(other, wanted - freed)?;
             }
         }
         Ok(())
+    }
+
+    /// Gives at least `wanted` bytes of a class's committed memory back to the system, if that many can be had without
+    /// waiting; returns how many it were.
+    fn shrink(&self, other: &Frames, wanted: u64) -> Result<u64> {
+        let mut freed = 0;
+        while freed < wanted {
+            let frame = match other.take_resident() {
+                Some(frame) => frame,
+                None if other.used() == 0 => break,
+                None => {
+                    let sweep = self.sweep(other);
+                    if !sweep.dirty.is_empty() {
+                        self.write_frames(other.class, &sweep.dirty, false)?;
+                    }
+                    match sweep.victim {
+                        Some(frame) => frame,
+                        None => match sweep.dirty.iter().find(|&&frame| self.try_evict(other, frame)) {
+                            Some(&frame) => frame,
+                            None => break,
+                        },
+                    }
+                }
+            };
+            other.discard(frame);
+            self.uncommit_bytes(other.bytes as u64);
+            freed += other.bytes as u64;
+        }
+        Ok(freed)
     }
 }
 

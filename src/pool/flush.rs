@@ -42,6 +42,11 @@ impl FlushBuffer {
         FlushBuffer { bytes: vec![0; bytes], images: Vec::new(), copies: Vec::new(), used: HEADER_BYTES }
     }
 
+    /// Room for one page image of `len` bytes, which any class of the pool's is: for images that do not go out in a batch.
+    pub(super) fn image(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[HEADER_BYTES..HEADER_BYTES + len]
+    }
+
     fn reset(&mut self) {
         self.images.clear();
         self.copies.clear();

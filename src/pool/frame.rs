@@ -207,6 +207,12 @@ impl Frames {
         self.free.lock().discarded.push(frame.get());
     }
 
+    /// How many frames have committed memory, free or not.
+    pub(crate) fn committed(&self) -> usize {
+        let free = self.free.lock();
+        free.unused as usize - free.discarded.len()
+    }
+
     /// How many free frames have committed memory.
     pub(crate) fn free_resident(&self) -> usize {
         self.free.lock().resident.len()

@@ -19,6 +19,14 @@ impl MemPageStore {
     pub fn new(page_size: usize) -> MemPageStore {
         MemPageStore { page_size, pages: Mutex::new(HashMap::new()) }
     }
+
+    /// Keeps bytes class 0 page by class 0 page, as a file would.
+    fn put(&self, start: PageId, bytes: &[u8]) {
+        let mut pages = self.pages.lock();
+        for (i, bytes) in bytes.chunks(self.page_size).enumerate() {
+            pages.insert(PageId::new(start.get() + i as u64), bytes.into());
+        }
+    }
 }
 
 impl PageStore for MemPageStore {
@@ -31,20 +39,20 @@ impl PageStore for MemPageStore {
     }
 
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
-        match self.pages.lock().get(&id) {
-            Some(bytes) if bytes.len() == out.len() => {
-                out.copy_from_slice(bytes);
-                Ok(())
+        let pages = self.pages.lock();
+        for (i, out) in out.chunks_mut(self.page_size).enumerate() {
+            let unit = PageId::new(id.get() + i as u64);
+            match pages.get(&unit) {
+                Some(bytes) if bytes.len() >= out.len() => out.copy_from_slice(&bytes[..out.len()]),
+                _ => return Err(Error::corrupted(Site::Page(id), "never written")),
             }
-            Some(_) => Err(Error::corrupted(Site::Page(id), "stored with another size")),
-            None => Err(Error::corrupted(Site::Page(id), "never written")),
         }
+        Ok(())
     }
 
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
-        let mut pages = self.pages.lock();
         for image in images {
-            pages.insert(image.id, buffer[image.offset..image.offset + image.len].into());
+            self.put(image.id, &buffer[image.offset..image.offset + image.len]);
         }
         Ok(())
     }
@@ -54,7 +62,7 @@ impl PageStore for MemPageStore {
     }
 
     fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()> {
-        self.pages.lock().insert(start, bytes.into());
+        self.put(start, bytes);
         Ok(())
     }
 

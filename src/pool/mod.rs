@@ -26,6 +26,8 @@
 
 #![allow(unsafe_code)]
 
+mod balance;
+mod content;
 mod double_write;
 mod evict;
 mod file_store;
@@ -38,6 +40,7 @@ mod mem_store;
 mod new_page;
 mod options;
 mod page_store;
+mod readers;
 mod region;
 mod space;
 mod table;
@@ -45,6 +48,7 @@ mod table;
 mod tests;
 mod view;
 
+pub use content::{ContentPage, ContentRef};
 pub use double_write::{DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
 pub use file_store::FilePageStore;
 pub use lane::SlowLane;
@@ -52,6 +56,7 @@ pub use mem_store::MemPageStore;
 pub use new_page::NewPage;
 pub use options::PoolOptions;
 pub use page_store::{PageImage, PageStore};
+pub use readers::{Reader, Readers};
 pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 
@@ -97,6 +102,7 @@ pub struct BufferPool {
     pub(crate) lane: Mutex<()>,
     pub(crate) read_buffers: Mutex<Vec<Vec<u8>>>,
     pub(crate) demand: evict::Demand,
+    pub(crate) balance: balance::Balance,
     pub(crate) counters: PoolCounters,
     poisoned: AtomicBool,
     poison_cause: Mutex<Option<Arc<str>>>,
@@ -155,6 +161,7 @@ impl BufferPool {
             lane: Mutex::new(()),
             read_buffers: Mutex::new(Vec::new()),
             demand: evict::Demand::default(),
+            balance: balance::Balance::default(),
             counters: PoolCounters::default(),
             poisoned: AtomicBool::new(false),
             poison_cause: Mutex::new(None),

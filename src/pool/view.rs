@@ -163,6 +163,17 @@ impl PageRef<'_> {
         Some(unsafe { AtomicSwip::from_ptr(self.data.cast_mut().add(at).cast()) })
     }
 
+    /// Bytes of a page that is never changed while it is in a frame: a large value's content. Panics outside of the page.
+    pub(super) fn content(&self, at: usize, len: usize) -> &[u8] {
+        assert!(
+            at <= self.pool.page_bytes(self.class) && len <= self.pool.page_bytes(self.class) - at,
+            "outside of the page"
+        );
+        // SAFETY: the range was just checked against the mapped page (P3). Under the shared latch nobody writes it: such
+        // pages have no swips, so not even hints are repaired (V2, L3); concurrent optimistic reads are reads (U1).
+        unsafe { std::slice::from_raw_parts(self.data.add(at), len) }
+    }
+
     /// The frame header's version, the same while the latch is held.
     pub(super) fn version(&self) -> u64 {
         self.guard.version()

@@ -88,6 +88,7 @@ pub(crate) fn apply(engine: &Arc<Engine>, batch: &Batch, durability: Durability)
         return Err(Error::InvalidOption { option: "batch", reason: "it names a tree of another store".into() });
     }
     let ops: Vec<TreeOp<'_>> = batch.ops.iter().map(|(tree, op)| op.of(&tree.tree)).collect();
+    engine.make_way(batch.ops.iter().map(|(_, op)| op.value_len()).sum());
     let outcome = engine.with_space(|| BTree::apply(&ops))?;
     engine.batches.add_one();
     engine.after_write();
@@ -103,6 +104,11 @@ impl BatchOp {
         match self {
             BatchOp::Insert { key, .. } | BatchOp::Remove { key } | BatchOp::Require { key, .. } => key,
         }
+    }
+
+    /// Bytes that it writes as a value.
+    fn value_len(&self) -> usize {
+        if let BatchOp::Insert { value, .. } = self { value.len() } else { 0 }
     }
 
     fn of<'a>(&'a self, tree: &'a BTree) -> TreeOp<'a> {

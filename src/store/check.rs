@@ -1,5 +1,5 @@
 //! Checking a whole store: superblocks, every tree, every page's image on disk, and that each page of the file is exactly
-//! one thing: a tree's, free, pending, or reserved (the allocator's snapshot is).
+//! one thing: a tree's, a large value's, free, pending, or reserved (the allocator's snapshot is).
 
 use super::recovery::read_snapshot;
 use super::report::CheckReport;
@@ -23,7 +23,8 @@ pub(crate) fn check(inner: &Inner) -> Result<(CheckReport, Vec<Error>)> {
     let engine = &inner.engine;
     let _call = engine.running.enter()?;
     engine.check_poison()?;
-    let mut check = Check { inner, report: CheckReport::default(), damages: Vec::new(), pages: Vec::new() };
+    let (report, damages) = (CheckReport::default(), Vec::new());
+    let mut check = Check { inner, report, damages, pages: Vec::new(), values: Vec::new() };
     check.superblocks()?;
     check.trees()?;
     check.images()?;
@@ -37,6 +38,8 @@ struct Check<'a> {
     damages: Vec<Error>,
     /// The pages of all trees.
     pages: Vec<PageId>,
+    /// The extents of all large values; their pages were verified with the trees.
+    values: Vec<Extent>,
 }
 
 impl Check<'_> {
@@ -83,10 +86,12 @@ impl Check<'_> {
     }
 
     fn tree(&mut self, tree: &BTree) -> Result<()> {
-        let TreeCheck { pages, records, errors, .. } = tree.check()?;
+        let TreeCheck { pages, records, errors, values, .. } = tree.check()?;
         self.report.trees += 1;
         self.report.tree_pages += pages.len() as u64;
         self.report.records += records;
+        self.report.value_pages += values.iter().map(|extent| extent.units).sum::<u64>();
+        self.values.extend(values);
         self.pages.extend(pages);
         self.damages.extend(errors);
         Ok(())
@@ -125,7 +130,7 @@ impl Check<'_> {
         Ok(Lsn::new(page.reader().u64(header::LSN).unwrap_or(0)))
     }
 
-    /// Free space ∪ pending ∪ reserved ∪ pages of trees = all pages, and disjoint.
+    /// Free space ∪ pending ∪ reserved ∪ pages of trees ∪ large values = all pages, and disjoint.
     fn space(&mut self) {
         let map = self.inner.engine.pool.allocator().map();
         let sum = |extents: &[Extent]| extents.iter().map(|extent| extent.units).sum();
@@ -137,6 +142,7 @@ impl Check<'_> {
         all.extend(map.pending.iter().map(|&extent| (extent, "pending")));
         all.extend(map.reserved.iter().map(|&extent| (extent, "reserved")));
         all.extend(self.pages.iter().map(|&id| (Extent::new(id, 1), "a tree's")));
+        all.extend(self.values.iter().map(|&extent| (extent, "a large value's")));
         all.sort_unstable();
         let mut at = (map.first, "the page file's head");
         for (extent, what) in all.into_iter().chain([(Extent::new(map.end, 0), "the end")]) {

@@ -36,7 +36,7 @@ impl Engine {
     }
 
     /// As [`Engine::checkpoint`], but content with one that somebody else began and ended while this waited.
-    fn checkpoint_shared(&self) -> Result<()> {
+    pub(crate) fn checkpoint_shared(&self) -> Result<()> {
         // Acquire: pairs with the Release at the end of a checkpoint.
         let before = self.checkpoints.load(Ordering::Acquire);
         let head = self.head.lock();

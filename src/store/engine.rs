@@ -57,8 +57,6 @@ pub(crate) struct Head {
     pub(crate) spare: Option<Extent>,
 }
 
-/// How often, in writes of a thread, pending space is looked at.
-const SPACE_CHECK: u64 = 256;
 /// Pending space below this is not worth a checkpoint, in bytes.
 const PENDING_WORTH: u64 = 1 << 20;
 
@@ -170,15 +168,28 @@ impl Engine {
         self.check_poison()
     }
 
-    /// Looks after the space that frees have left pending: called after writes, every so often.
+    /// Looks after the space that frees have left pending: called after writes. Cost: a load, as long as there is little.
     pub(crate) fn after_write(&self) {
-        if self.writes.add_one() % SPACE_CHECK != SPACE_CHECK - 1 {
-            return;
-        }
-        let pending = self.pool.allocator().pending_pages();
-        let page = self.pool.page_size() as u64;
-        if pending * page >= PENDING_WORTH && pending >= self.pool.allocator().end().get() / 8 {
+        self.writes.add_one();
+        let pending = self.pool.allocator().reclaimable_pages();
+        if pending * self.pool.page_size() as u64 >= PENDING_WORTH && self.is_pending_much(pending) {
             self.want_checkpoint();
+        }
+    }
+
+    fn is_pending_much(&self, pages: u64) -> bool {
+        pages >= self.pool.allocator().end().get() / 8
+    }
+
+    /// Before a value of `len` bytes is written: if the file would have to grow for it while as much and more is pending,
+    /// makes a checkpoint, so that a value which is overwritten again and again does not outrun the background.
+    pub(crate) fn make_way(&self, len: usize) {
+        let (allocator, page) = (self.pool.allocator(), self.pool.page_size() as u64);
+        let (needed, pending) = (len as u64 / page, allocator.reclaimable_pages());
+        let worth = pending * page >= PENDING_WORTH && pending >= needed && self.is_pending_much(pending);
+        if len as u64 >= page && worth && allocator.free_pages() < needed {
+            // What keeps it from being made, the write itself will meet.
+            let _ = self.checkpoint_shared();
         }
     }
 

@@ -22,7 +22,7 @@ use super::engine::LogForPool;
 use super::files::Files;
 use super::options::{Progress, StoreOptions};
 use super::superblock::{Found, Superblock};
-use crate::btree::BTreeRedo;
+use crate::btree::{BTreeRedo, extent_of};
 use crate::error::{Error, Result, Site};
 use crate::io::{Disk, DiskFile};
 use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore, NoLog, PageStore, PoolOptions, Snapshot};
@@ -282,8 +282,8 @@ impl Redo<'_> {
         }
         let allocator = self.pool.allocator();
         match part.op {
-            SPACE_ALLOCATE => allocator.replay_allocation(part.page, part.class),
-            SPACE_FREE => allocator.replay_free(part.page, part.class, lsn),
+            SPACE_ALLOCATE => allocator.replay_allocation_of(extent_of(part)?),
+            SPACE_FREE => allocator.replay_free_of(extent_of(part)?, lsn),
             op => Err(Error::corrupted(Site::Log(lsn), format!("unknown operation {op} on free space"))),
         }
     }

@@ -6,7 +6,6 @@ use super::running::InCallback;
 use super::store_api::Inner;
 use crate::btree::BTree;
 use crate::error::Result;
-use crate::page::slotted::scratch;
 use crate::sync::Arc;
 use std::ops::ControlFlow;
 
@@ -77,10 +76,11 @@ impl Tree {
         &self.name
     }
 
-    /// The value of `key`. Cost: one descent and one copy.
+    /// The value of `key`. Cost: one descent and one copy. The memory for a large value is the caller's, beside the budget;
+    /// [`Tree::get_range`] reads it in parts.
     ///
     /// # Errors
-    /// `Corrupted`, `Io`, `PoolExhausted`, `Closed`; so for every read.
+    /// `Corrupted`, `Io` (also if there is no memory for the value), `PoolExhausted`, `Closed`; so for every read.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
         Ok(self.get_into(key, &mut out)?.then_some(out))
@@ -98,18 +98,41 @@ impl Tree {
         found
     }
 
-    /// Calls `f` once with the value of `key`, if there is one. No latch is held meanwhile: `f` may use the store.
+    /// Replaces the content of `out` by a part of the value of `key`: the bytes `bytes`, cut off where the value ends (so
+    /// beyond its end, or for an inverted range, nothing). False, and `out` empty, if there is no such key. Of a large value
+    /// only the pages that hold these bytes are read: it may be larger than the memory budget.
+    ///
+    /// # Errors
+    /// See [`Tree::get`].
+    pub fn get_range(&self, key: impl AsRef<[u8]>, bytes: std::ops::Range<u64>, out: &mut Vec<u8>) -> Result<bool> {
+        let found = self.read(|tree| tree.get_range(key.as_ref(), bytes, out));
+        if found.is_err() {
+            out.clear();
+        }
+        found
+    }
+
+    /// Calls `f` once with the value of `key`, if there is one. No latch is held meanwhile that anybody waits for: `f` may
+    /// use the store. A large value that fills one page (up to 1 MiB, less with a small budget) is passed where it lies in
+    /// memory, without a copy; as long as `f` runs, the space of what is freed meanwhile is not reused.
     ///
     /// # Errors
     /// See [`Tree::get`].
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        scratch::with(|value| {
-            if !self.get_into(key, value)? {
-                return Ok(None);
-            }
+        self.inner.check_open()?;
+        let running = &self.inner.engine.running;
+        let found = self.tree.get_with(key.as_ref(), |value| {
+            // What was found counts only if the store was not closed meanwhile.
+            running.check()?;
             let _callback = self.in_callback();
-            Ok(Some(f(value)))
-        })
+            Ok(f(value))
+        });
+        self.inner.engine.reads.add_one();
+        match found {
+            Ok(Some(result)) => result.map(Some),
+            Ok(None) => running.check().map(|()| None),
+            Err(error) => Err(running.check().err().unwrap_or(error)),
+        }
     }
 
     /// Looks up every key and calls `f` once for each with its index and value (`None`: not there), in any order. Not a

@@ -20,6 +20,17 @@ impl Tree {
         Ok(result)
     }
 
+    /// What a write does that may have to write a large value first.
+    #[inline]
+    fn make_way(&self, value: Option<&[u8]>) {
+        if let Some(value) = value
+            && value.len() >= self.tree.pool().page_size()
+            && let Ok(_call) = self.inner.engine.running.enter()
+        {
+            self.inner.engine.make_way(value.len());
+        }
+    }
+
     /// The write without the wait; the call is counted already.
     fn write_unacknowledged<T>(&self, mut f: impl FnMut(&BTree) -> Result<(T, Lsn)>) -> Result<(T, Lsn)> {
         let engine = &self.inner.engine;
@@ -30,7 +41,9 @@ impl Tree {
         Ok(done)
     }
 
-    /// Sets `key` to `value`; true if the key was new.
+    /// Sets `key` to `value`, of up to 4 GiB; true if the key was new. A value that is too long for a leaf (half a page at
+    /// most) is written to pages of its own, and synced, before the record that refers to it is logged: in every
+    /// durability mode such a write costs a sync of the page file. Memory beside the value: none to speak of.
     ///
     /// # Errors
     /// `KeyTooLarge`, `ValueTooLarge`, `ReadOnly`, `NoSpace`, `Poisoned`,
@@ -38,6 +51,7 @@ impl Tree {
     /// known only when the store has been opened again.
     pub fn insert(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
         let (key, value) = (key.as_ref(), value.as_ref());
+        self.make_way(Some(value));
         self.write(|tree| tree.insert(key, value).map(|Changed { existed, lsn, .. }| (!existed, lsn)))
     }
 
@@ -47,6 +61,7 @@ impl Tree {
     /// See [`Tree::insert`].
     pub fn replace(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let (key, value) = (key.as_ref(), value.as_ref());
+        self.make_way(Some(value));
         self.write(|tree| {
             let mut before = Vec::new();
             let changed = tree.replace(key, value, &mut before)?;
@@ -88,6 +103,7 @@ impl Tree {
         new: Option<&[u8]>,
     ) -> Result<std::result::Result<(), CasConflict>> {
         let key = key.as_ref();
+        self.make_way(new);
         self.write(|tree| {
             let CasOutcome { swapped, current, lsn, .. } = tree.compare_and_swap(key, old, new)?;
             Ok((if swapped { Ok(()) } else { Err(CasConflict { current }) }, lsn))
@@ -110,6 +126,7 @@ impl Tree {
             let callback = self.in_callback();
             let new = f(current.as_deref());
             drop(callback);
+            self.make_way(new.as_deref());
             let _call = engine.running.enter()?;
             let (swapped, lsn) = self.write_unacknowledged(|tree| {
                 let outcome = tree.compare_and_swap(key, current.as_deref(), new.as_deref())?;
@@ -162,7 +179,7 @@ impl Tree {
         loop {
             let _call = engine.running.enter()?;
             let mut keys = Vec::new();
-            self.tree.scan(&low, high.as_deref(), |key, _| {
+            self.tree.scan_keys(&low, high.as_deref(), |key| {
                 keys.push(key.to_vec());
                 if keys.len() < REMOVE_STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;

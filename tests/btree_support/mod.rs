@@ -83,7 +83,8 @@ impl Bed {
         for tree in trees {
             let check = tree.check().unwrap();
             assert!(check.errors.is_empty(), "{:?}", check.errors);
-            for id in check.pages {
+            let values = check.values.iter().flat_map(|extent| pages_from(extent.start, extent.units));
+            for id in check.pages.iter().copied().chain(values) {
                 assert!(reachable.insert(id), "{id:?} is in two places");
             }
         }
@@ -130,13 +131,20 @@ fn plain(page: &[u8]) -> Vec<u8> {
     out
 }
 
+fn pages_from(start: PageId, units: u64) -> impl Iterator<Item = PageId> {
+    (start.get()..start.get() + units).map(PageId::new)
+}
+
 pub fn allocated(records: &[Logged]) -> BTreeSet<PageId> {
     let mut pages = BTreeSet::new();
     for (lsn, bytes) in records {
         let (record, _) = Record::decode(bytes, *lsn).unwrap();
         for part in record.parts().filter(|part| part.kind == PageKind::SPACE) {
-            let fits = if part.op == 1 { pages.insert(part.page) } else { pages.remove(&part.page) };
-            assert!(fits, "allocated twice or freed without being allocated");
+            let units = part.payload.try_into().map_or(part.class.units(), |units| u32::from_le_bytes(units).into());
+            for page in pages_from(part.page, units) {
+                let fits = if part.op == 1 { pages.insert(page) } else { pages.remove(&page) };
+                assert!(fits, "allocated twice or freed without being allocated");
+            }
         }
     }
     pages

@@ -29,7 +29,7 @@
 //! | 128 | 8 * capacity | inner node: slots, and behind them `capacity + 1` reference words, `count + 1` in use |
 //!
 //! A slot is one 8-byte word: head (4 bytes, compared as an integer), offset of the entry (2), length of the key without
-//! the prefix (14 bits) and 2 flag bits. A leaf's entry is `value length: u16, key, value`, an inner node's just the key.
+//! the prefix (14 bits) and 2 flag bits (bit 0: the value is a reference to a large one). A leaf's entry is `value length: u16, key, value`, an inner node's just the key.
 //! Bytes of removed entries are counted as dead and won back by compaction when room is needed.
 //!
 //! # Who may call what

@@ -45,10 +45,16 @@ pub const REBUILD: u8 = 10;
 /// The bytes an `INSERT` or `UPDATE` payload takes beside key and value.
 pub const RECORD_OVERHEAD: usize = 2;
 
+/// The first two bytes of an [`INSERT`] or [`UPDATE`] payload, as an integer: the key's length and the slot's flags.
+#[must_use]
+#[inline]
+pub fn record_word(key_len: usize, flags: u8) -> u16 {
+    key_len as u16 & KEY_LENGTH_MASK | u16::from(flags & 3) << 14
+}
+
 /// Appends the payload of [`INSERT`] and [`UPDATE`].
 pub fn encode_record(key: &[u8], flags: u8, value: &[u8], out: &mut Vec<u8>) {
-    let word = key.len() as u16 & KEY_LENGTH_MASK | u16::from(flags & 3) << 14;
-    out.extend_from_slice(&word.to_le_bytes());
+    out.extend_from_slice(&record_word(key.len(), flags).to_le_bytes());
     out.extend_from_slice(key);
     out.extend_from_slice(value);
 }

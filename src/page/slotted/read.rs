@@ -294,6 +294,16 @@ impl<'a> SlottedPage<'a> {
         self.page.append_to(at, n, out)
     }
 
+    /// As [`SlottedPage::value`]; returns the slot's flags.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn value_and_flags(&self, i: usize, out: &mut Vec<u8>) -> Result<u8, OutOfBounds> {
+        self.value(i, out)?;
+        Ok(self.slot(i)?.flags)
+    }
+
     /// Whether the value in slot `i` of a leaf equals `value`.
     ///
     /// # Errors

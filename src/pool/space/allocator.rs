@@ -4,7 +4,8 @@ use super::extents::{Extent, ExtentSet};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result, Site};
 use crate::pool::page_store::PageStore;
-use crate::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::pool::readers::Readers;
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};
 use crate::types::{Lsn, PageId, SizeClass};
 
 /// The record of free space. Every method takes `&self`.
@@ -12,18 +13,22 @@ pub struct Allocator {
     store: Arc<dyn PageStore>,
     /// Shared by whoever allocates or frees in a record, exclusive for a snapshot (A2).
     gate: RwLock<()>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    /// Who may still read what was freed (V3).
+    readers: Arc<Readers>,
+    /// Pending pages that the next checkpoint makes free: an estimate to steer by.
+    reclaimable: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
-    free: ExtentSet,
+pub(super) struct State {
+    pub(super) free: ExtentSet,
     /// Given out, not logged; snapshots' own extents are among them.
-    reserved: ExtentSet,
+    pub(super) reserved: ExtentSet,
     /// Freed by the record at the LSN; in the order of the frees.
     pending: Vec<(Lsn, Extent)>,
     /// The first page behind the page file.
-    end: PageId,
+    pub(super) end: PageId,
 }
 
 /// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
@@ -51,7 +56,13 @@ const GROWTH: std::ops::RangeInclusive<u64> = (256 << 10)..=(64 << 20);
 impl Allocator {
     pub(crate) fn new(store: Arc<dyn PageStore>) -> Allocator {
         let state = State { end: store.first_page(), ..State::default() };
-        Allocator { store, gate: RwLock::new(()), state: Mutex::new(state) }
+        Allocator {
+            store,
+            gate: RwLock::new(()),
+            state: Mutex::new(state),
+            readers: Readers::new(),
+            reclaimable: AtomicU64::new(0),
+        }
     }
 
     /// Takes a place for a page of `class`, growing the file if need be. To be followed by
@@ -81,7 +92,7 @@ impl Allocator {
     }
 
     /// Extends the file so that `units` contiguous pages are free at its end.
-    fn grow(&self, state: &mut State, units: u64) -> Result<()> {
+    pub(super) fn grow(&self, state: &mut State, units: u64) -> Result<()> {
         let page = self.store.page_size() as u64;
         let from = state.end;
         let more = (from.get() * page / 8).clamp(*GROWTH.start(), *GROWTH.end()) / page;
@@ -125,14 +136,26 @@ impl Allocator {
     }
 
     /// A record allocated `id`, which was reserved.
-    pub fn apply_allocation(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass) {
-        let was = self.state.lock().reserved.remove(Extent::new(id, class.units()));
-        assert!(was, "A3: {id:?} was allocated without a reservation");
+    pub fn apply_allocation(&self, gate: &GateGuard<'_>, id: PageId, class: SizeClass) {
+        self.apply_allocation_of(gate, Extent::new(id, class.units()));
+    }
+
+    /// A record allocated a run of pages, which was reserved.
+    pub fn apply_allocation_of(&self, _gate: &GateGuard<'_>, extent: Extent) {
+        let was = self.state.lock().reserved.remove(extent);
+        assert!(was, "A3: {extent:?} was allocated without a reservation");
     }
 
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
-    pub fn apply_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
-        let (mut state, extent) = (self.state.lock(), Extent::new(id, class.units()));
+    pub fn apply_free(&self, gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
+        self.apply_free_of(gate, Extent::new(id, class.units()), lsn);
+    }
+
+    /// The record that ends at `lsn` freed a run of pages; otherwise as [`Allocator::apply_free`].
+    pub fn apply_free_of(&self, _gate: &GateGuard<'_>, extent: Extent, lsn: Lsn) {
+        let mut state = self.state.lock();
+        // Relaxed: an estimate.
+        self.reclaimable.fetch_add(extent.units, Ordering::Relaxed);
         if cfg!(pagebox_break = "reuse_freed") {
             state.free.insert(extent);
         } else {
@@ -140,22 +163,39 @@ impl Allocator {
         }
     }
 
-    /// Both superblocks' redo LSNs are at or beyond `redo`: space freed by records that end at or before it is free (A1).
-    /// Returns how many pages became free.
+    /// Both superblocks' redo LSNs are at or beyond `redo`: space freed by records that end at or before it is free (A1),
+    /// unless a registered reader may still read it (V3). Returns how many pages became free.
     pub fn release_pending(&self, redo: Lsn) -> u64 {
         let mut state = self.state.lock();
-        let mut released = 0;
+        let oldest = if cfg!(pagebox_break = "readers") { Lsn::MAX } else { self.readers.oldest() };
+        let (mut released, mut later) = (0, 0);
         let pending = std::mem::take(&mut state.pending);
         for (lsn, extent) in pending {
-            if lsn <= redo {
+            if lsn <= redo && lsn < oldest {
                 released += extent.units;
                 let fresh = state.free.insert(extent);
                 debug_assert!(fresh, "A1: {extent:?} was free already");
             } else {
+                later += if lsn < oldest { extent.units } else { 0 };
                 state.pending.push((lsn, extent));
             }
         }
+        // Relaxed: an estimate.
+        self.reclaimable.store(later, Ordering::Relaxed);
         released
+    }
+
+    /// About how many pending pages a checkpoint would make free, those that readers hold back not among them. One load.
+    #[must_use]
+    pub fn reclaimable_pages(&self) -> u64 {
+        // Relaxed: an estimate.
+        self.reclaimable.load(Ordering::Relaxed)
+    }
+
+    /// The registry of those who read large values.
+    #[must_use]
+    pub fn readers(&self) -> &Arc<Readers> {
+        &self.readers
     }
 
     /// Pages that a checkpoint or two would make free.
@@ -223,7 +263,15 @@ impl Allocator {
     /// # Errors
     /// `Corrupted` if it was not free.
     pub fn replay_allocation(&self, id: PageId, class: SizeClass) -> Result<()> {
-        let extent = self.checked(id, class)?;
+        self.replay_allocation_of(Extent::new(id, class.units()))
+    }
+
+    /// As [`Allocator::replay_allocation`], for a run of pages.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replay_allocation_of(&self, extent: Extent) -> Result<()> {
+        self.check(extent)?;
         let mut state = self.state.lock();
         state.extend_to(extent.end());
         // What was pending in the snapshot became free by a checkpoint before this record could take it.
@@ -238,20 +286,30 @@ impl Allocator {
     /// # Errors
     /// `Corrupted` if it was free.
     pub fn replay_free(&self, id: PageId, class: SizeClass, lsn: Lsn) -> Result<()> {
-        let extent = self.checked(id, class)?;
+        self.replay_free_of(Extent::new(id, class.units()), lsn)
+    }
+
+    /// As [`Allocator::replay_free`], for a run of pages.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn replay_free_of(&self, extent: Extent, lsn: Lsn) -> Result<()> {
+        self.check(extent)?;
         let mut state = self.state.lock();
-        if extent.end() > state.end || state.free.contains(id) {
+        if extent.end() > state.end || state.free.overlaps(extent) {
             return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is free")));
         }
         state.pending.push((lsn, extent));
+        // Relaxed: an estimate.
+        self.reclaimable.fetch_add(extent.units, Ordering::Relaxed);
         Ok(())
     }
 
-    fn checked(&self, id: PageId, class: SizeClass) -> Result<Extent> {
-        if id < self.store.first_page() || id > PageId::MAX {
-            return Err(Error::corrupted(Site::Page(id), "allocated or freed in the log, but no such page"));
+    fn check(&self, extent: Extent) -> Result<()> {
+        if extent.start < self.store.first_page() || extent.end() > PageId::MAX {
+            return Err(Error::corrupted(Site::Page(extent.start), "allocated or freed in the log, but no such page"));
         }
-        Ok(Extent::new(id, class.units()))
+        Ok(())
     }
 
     /// Recovery, at its end: makes the file as long as the state says it is.

@@ -99,6 +99,14 @@ impl ExtentSet {
         Some(extent)
     }
 
+    /// How many pages there are right in front of `end`.
+    pub(super) fn ending_at(&self, end: PageId) -> u64 {
+        match self.by_start.range(..end.get()).next_back() {
+            Some((&s, &n)) if s + n == end.get() => n,
+            _ => 0,
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
         self.by_start.iter().map(|(&s, &n)| Extent::new(PageId::new(s), n))
     }
@@ -107,7 +115,9 @@ impl ExtentSet {
         self.by_start.values().sum()
     }
 
-    pub(super) fn contains(&self, id: PageId) -> bool {
-        self.by_start.range(..=id.get()).next_back().is_some_and(|(&s, &n)| id.get() < s + n)
+    /// Whether any of an extent is there.
+    pub(super) fn overlaps(&self, extent: Extent) -> bool {
+        let (start, end) = (extent.start.get(), extent.end().get());
+        self.by_start.range(..end).next_back().is_some_and(|(&s, &n)| start < s + n)
     }
 }

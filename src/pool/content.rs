@@ -1,0 +1,242 @@
+//! Pages of large values: written once, past the frames; read through frames where the budget has room for them, and in
+//! steps where it has not.
+//!
+//! | who | does what to the page's frame |
+//! |---|---|
+//! | the writer of the value | none yet: its image goes to reserved space; then takes away frames of the place's former life |
+//! | a reader | loads it into a frame of its class, or finds it there, and holds the shared latch while it reads (V2) |
+//! | eviction, the free | the exclusive latch, by try |
+//!
+//! The frames of all greater classes together take at most half of the budget, so that the trees' nodes keep the rest.
+
+use super::BufferPool;
+use super::space::Extent;
+use super::table::Place;
+use super::view::PageRef;
+use crate::error::{Error, Result, Site};
+use crate::page::bytes::PageWriter;
+use crate::page::header::HEADER_BYTES;
+use crate::page::value::ContentHeader;
+use crate::sync::Ordering;
+use crate::types::{FrameId, PageId, SizeClass, TreeId};
+
+/// What is read from the store at a time, in bytes.
+const STEP: usize = 64 << 10;
+/// How often a page is looked for in the table while somebody else is about to load or drop it.
+const LOOKS: usize = 64;
+/// Attempts at a frame before the page is read without one.
+const ROUNDS: usize = 3;
+
+/// A page of a large value, as its reference describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentPage {
+    /// The page.
+    pub id: PageId,
+    /// Class 0 pages that its image takes: 1 to 256.
+    pub units: u64,
+    /// The tree whose value it is part of.
+    pub tree: TreeId,
+}
+
+/// The content of a page of a large value, in its frame, under the shared latch: nobody changes it (V2). The frame stays
+/// as long as this lives, and nobody waits for it.
+pub struct ContentRef<'p> {
+    page: PageRef<'p>,
+    len: usize,
+}
+
+impl ContentPage {
+    /// The least class that holds the image.
+    #[must_use]
+    pub fn class(&self) -> SizeClass {
+        let class = self.units.next_power_of_two().trailing_zeros().min(SizeClass::COUNT as u32 - 1);
+        SizeClass::new(class as u8).unwrap_or(SizeClass::ZERO)
+    }
+
+    fn header(&self) -> ContentHeader {
+        ContentHeader { id: self.id, class: self.class(), units: self.units, tree: self.tree }
+    }
+
+    fn damaged(&self, detail: impl Into<String>) -> Error {
+        Error::corrupted(Site::Page(self.id), detail)
+    }
+}
+
+impl std::ops::Deref for ContentRef<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.page.content(HEADER_BYTES, self.len - HEADER_BYTES)
+    }
+}
+
+impl BufferPool {
+    /// The greatest class in which this pool writes pages of large values: at most 1 MiB, and what the budget has frames for.
+    #[must_use]
+    pub fn content_class(&self) -> SizeClass {
+        SizeClass::new(self.frames.len() as u8 - 1).unwrap_or(SizeClass::ZERO)
+    }
+
+    /// Writes a page of a large value to reserved space, unsynced; what `content` does not fill is zero. It must fit the
+    /// image, which must be of at most [`BufferPool::content_class`]. Waits for a batch of pages that is being written.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Poisoned`; nothing refers to the space, so nothing was changed.
+    pub fn write_content(&self, page: &ContentPage, content: &[u8]) -> Result<()> {
+        self.check_poison()?;
+        let mut buffer = self.flusher.lock();
+        let image = buffer.image(page.units as usize * self.page_size);
+        image[HEADER_BYTES..HEADER_BYTES + content.len()].copy_from_slice(content);
+        image[HEADER_BYTES + content.len()..].fill(0);
+        page.header().seal(image);
+        self.store.write_unlogged(page.id, image)
+    }
+
+    /// Makes all content written before durable, and the length of the file that it needs. After a failure nobody knows
+    /// what is on disk: the pool is poisoned then.
+    ///
+    /// # Errors
+    /// `Io`, `Poisoned`.
+    pub fn sync_content(&self) -> Result<()> {
+        self.check_poison()?;
+        self.store.sync().inspect_err(|error| self.poison(&format!("syncing a large value failed: {error}")))
+    }
+
+    /// Takes away every frame that holds a page at a place in `extent`, which is reserved: a node that lived there may be
+    /// dirty still, and must not be written over what comes (pitfall: a page freed and reused while an older image is in
+    /// a write batch). Waits for a write of such a frame, so no latch may be held.
+    pub fn clear_frames(&self, extent: Extent) {
+        for id in extent.start.get()..extent.end().get() {
+            self.discard(PageId::new(id));
+        }
+    }
+
+    /// Takes away the frame of a page that was freed, if nobody uses it at this moment. Its memory is free then; otherwise
+    /// the clock hand finds it.
+    pub fn drop_frame(&self, id: PageId) {
+        let Some(place) = self.table.get(id) else { return };
+        let frames = &self.frames[place.class.get() as usize];
+        if frames.header(place.frame).is_some_and(|header| header.page() == id) && self.try_evict(frames, place.frame) {
+            frames.give_back(place.frame);
+        }
+    }
+
+    /// The content of `page` in a frame: one that holds it, or, with `load`, one that can be had without waiting. `None` if
+    /// there is none: [`BufferPool::stream_content`] needs none.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupted`, `Poisoned`.
+    pub fn content(&self, page: &ContentPage, load: bool) -> Result<Option<ContentRef<'_>>> {
+        let class = page.class();
+        if class.get() as usize >= self.frames.len() {
+            return Ok(None);
+        }
+        let mut looks = 0;
+        while looks < LOOKS {
+            match self.table.get(page.id) {
+                Some(place) if place.class == class => {
+                    let (header, data) = self.frame_parts(class, place.frame);
+                    // Waits at most for whoever loads it: others take this frame's latch by try (V2).
+                    let guard = header.latch.shared();
+                    if header.page() == page.id {
+                        header.touch();
+                        let page_ref = PageRef { pool: self, data, id: page.id, class, guard };
+                        return Ok(Some(ContentRef { page: page_ref, len: page.units as usize * self.page_size }));
+                    }
+                }
+                // A reader that was held up since the place's former life is finding out that it is over.
+                Some(_) => crate::sync::thread::yield_now(),
+                None if !load => return Ok(None),
+                None => {
+                    let Some(frame) = self.spare_frame(class)? else { return Ok(None) };
+                    self.load_content(page, frame)?;
+                }
+            }
+            looks += 1;
+        }
+        Ok(None)
+    }
+
+    /// A frame for content that can be had without waiting and within its share of the budget.
+    fn spare_frame(&self, class: SizeClass) -> Result<Option<FrameId>> {
+        self.check_poison()?;
+        for _ in 0..ROUNDS {
+            let frames = &self.frames[class.get() as usize];
+            let free = if self.may_grow(class) { self.free_frame(class) } else { frames.take_resident() };
+            if free.is_some() {
+                return Ok(free);
+            }
+            match self.evict_round(class) {
+                Ok(Some(frame)) => return Ok(Some(frame)),
+                // A full disk is no reason not to read.
+                Ok(None) | Err(Error::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a page into a frame of the caller's, unless somebody else does. The frame's bytes are verified before its latch
+    /// is released, and it holds no page if they do not fit.
+    fn load_content(&self, page: &ContentPage, frame: FrameId) -> Result<()> {
+        let class = page.class();
+        let frames = &self.frames[class.get() as usize];
+        let (header, data) = self.frame_parts(class, frame);
+        let guard = header.latch.exclusive();
+        if self.table.insert(page.id, Place { class, frame }).is_some() {
+            drop(guard);
+            frames.give_back(frame);
+            return Ok(());
+        }
+        header.set_page(page.id);
+        let loaded = self.read_image(page, |at, bytes| {
+            // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
+            unsafe { PageWriter::new(data, frames.bytes) }.write(at, bytes);
+        });
+        if let Err(error) = loaded {
+            self.table.remove(page.id, frame);
+            header.set_page(PageId::NONE);
+            drop(guard);
+            frames.give_back(frame);
+            return Err(error);
+        }
+        header.set_warmth(super::frame::WARM);
+        // Relaxed: a statistic.
+        self.counters.misses.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads the content of `page` from the store in steps, past the frames: `f` gets each step's bytes and where in the
+    /// content they lie. They count only if the call succeeds: the checksum is known at the end. Memory: 64 KiB.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupted`, `Poisoned`.
+    pub fn stream_content(&self, page: &ContentPage, mut f: impl FnMut(usize, &[u8])) -> Result<()> {
+        self.check_poison()?;
+        self.read_image(page, |at, bytes| match at.checked_sub(HEADER_BYTES) {
+            Some(at) => f(at, bytes),
+            None => f(0, bytes.get(HEADER_BYTES - at..).unwrap_or_default()),
+        })
+    }
+
+    /// Reads an image in steps and verifies it.
+    fn read_image(&self, page: &ContentPage, mut f: impl FnMut(usize, &[u8])) -> Result<()> {
+        let len = page.units as usize * self.page_size;
+        let mut buffer = vec![0; len.min(STEP.max(self.page_size))];
+        let mut hasher = crc32fast::Hasher::new();
+        let mut head = [0; HEADER_BYTES];
+        let mut at = 0;
+        while at < len {
+            let n = buffer.len().min(len - at);
+            let step = &mut buffer[..n];
+            self.store.read(PageId::new(page.id.get() + (at / self.page_size) as u64), step)?;
+            if at == 0 {
+                head.copy_from_slice(&step[..HEADER_BYTES]);
+            }
+            hasher.update(if at == 0 { &step[4..] } else { step });
+            f(at, step);
+            at += n;
+        }
+        page.header().verify(&head, hasher.finalize()).map_err(|detail| page.damaged(detail))
+    }
+}
