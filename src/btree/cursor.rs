@@ -1,45 +1,14 @@
-//! One leaf's worth of pairs, copied: what iteration in both directions is made of.
+//! One leaf after the other, copied: what iteration in both directions is made of.
 
 use super::Inner;
 use super::descend::{Seek, sound};
+use super::leaf_copy::{FEW, Keep, LeafCopy};
 use super::redo::damaged;
-use super::value::LARGE;
 use crate::error::Result;
-use crate::page::bytes::OutOfBounds;
+use crate::page::bytes::{OutOfBounds, PageReader};
 use crate::page::slotted::{SlottedPage, scratch};
-use crate::pool::{Interrupt, PageRef, Reader};
-
-/// Pairs copied out of one leaf, taken from either end. Of large values it has the references; as long as some are left,
-/// it is registered as a reader of what they refer to (V3).
-#[derive(Debug, Default)]
-pub(super) struct LeafCopy {
-    bytes: Vec<u8>,
-    items: Vec<Item>,
-    /// Items before this one are taken.
-    front: usize,
-    /// Values are left out.
-    keys_only: bool,
-    /// Large values that were not taken yet.
-    large: usize,
-    reader: Option<Reader>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    at: usize,
-    key_len: usize,
-    value_len: usize,
-    flags: u8,
-}
-
-/// A pair taken out of a copy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken<'c> {
-    pub(super) key: &'c [u8],
-    /// The value, or the reference to a large one.
-    pub(super) value: &'c [u8],
-    pub(super) large: bool,
-}
+use crate::pool::{Interrupt, PageRef};
+use core::ops::Range;
 
 /// What of a range is still to be read: from a key on, up to another one or to the end.
 #[derive(Clone, Debug)]
@@ -55,76 +24,28 @@ impl Window {
     }
 }
 
-impl LeafCopy {
-    /// A copy that leaves the values out.
-    pub(super) fn of_keys() -> LeafCopy {
-        LeafCopy { keys_only: true, ..LeafCopy::default() }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.items.clear();
-        self.front = 0;
-        self.large = 0;
-        self.reader = None;
-    }
-
-    /// The first pair left. What it refers to stays until the next one is taken.
-    pub(super) fn pop_front(&mut self) -> Option<Taken<'_>> {
-        let item = *self.items.get(self.front)?;
-        self.front += 1;
-        Some(self.taken(item))
-    }
-
-    /// The last pair left; as [`LeafCopy::pop_front`].
-    pub(super) fn pop_back(&mut self) -> Option<Taken<'_>> {
-        if self.front >= self.items.len() {
-            return None;
-        }
-        let item = self.items.pop()?;
-        Some(self.taken(item))
-    }
-
-    fn taken(&mut self, item: Item) -> Taken<'_> {
-        let large = item.flags & LARGE != 0 && !self.keys_only;
-        if self.large == 0 {
-            self.reader = None;
-        }
-        self.large -= usize::from(large);
-        let (key, value) = self.bytes[item.at..item.at + item.key_len + item.value_len].split_at(item.key_len);
-        Taken { key, value, large }
-    }
-
-    /// Copies the pairs in slots `from..to`. On a torn page it may fail, or copy nonsense of bounded size.
-    fn copy(&mut self, node: &SlottedPage<'_>, from: usize, to: usize) -> Result<(), OutOfBounds> {
-        // A sound page cannot hold more; a torn one could claim to.
-        let mut left = node.page_size();
-        for i in from..to {
-            let (at, start) = (self.bytes.len(), node.prefix_len());
-            node.key(i, &mut self.bytes)?;
-            let key_len = self.bytes.len() - at;
-            let flags = if self.keys_only { 0 } else { node.value_and_flags(i, &mut self.bytes)? };
-            let value_len = self.bytes.len() - at - key_len;
-            left = left.checked_sub(key_len.saturating_sub(start) + value_len).ok_or(OutOfBounds)?;
-            self.large += usize::from(flags & LARGE != 0);
-            self.items.push(Item { at, key_len, value_len, flags });
-        }
-        Ok(())
-    }
-
-    /// Registers as a reader if there are large values: before the leaf is validated, or while it is latched (V3).
-    fn register(&mut self, inner: &Inner) {
-        if self.large > 0 {
-            self.reader = Some(inner.reader());
-        }
-    }
-}
-
-/// Which end of a window to read from, and at most how many pairs.
+/// Which end of a window to read from, and at most how many pairs: up to [`FEW`], or all that the leaf has.
 #[derive(Clone, Copy)]
 pub(super) enum Take {
     Front(usize),
     Back(usize),
+}
+
+impl Take {
+    /// A cursor's steps: few pairs first, then leaf by leaf.
+    pub(super) fn front(first: bool) -> Take {
+        Take::Front(if first { FEW } else { usize::MAX })
+    }
+
+    /// As [`Take::front`], from the other end.
+    pub(super) fn back(first: bool) -> Take {
+        Take::Back(if first { FEW } else { usize::MAX })
+    }
+
+    fn limit(self) -> usize {
+        let (Take::Front(limit) | Take::Back(limit)) = self;
+        limit
+    }
 }
 
 impl Inner {
@@ -138,7 +59,7 @@ impl Inner {
                 Some(more) => more,
                 None => self.in_lane(0, |lane| {
                     let leaf: PageRef<'_> = self.coupled(lane, seek(there, take), 0)?;
-                    let more = SlottedPage::open(leaf.reader()).and_then(|node| copy(&node, there, take, out, fence));
+                    let more = copy(leaf.reader(), there, take, out, fence);
                     out.register(self);
                     more.map_err(|_| damaged(leaf.id(), "an offset leads outside of the page"))
                 })?,
@@ -166,11 +87,11 @@ impl Inner {
         out: &mut LeafCopy,
         fence: &mut Vec<u8>,
     ) -> Result<bool, Interrupt> {
-        let view = self.descend(seek(window, take), 0)?.view;
-        let node = sound(&view, SlottedPage::open(view.reader()))?;
-        // Count and prefix are known to be true before they bound the copying.
-        view.validate()?;
-        let more = sound(&view, copy(&node, window, take, out, fence))?;
+        let view = match seek(window, take) {
+            Seek::Key(key) => self.leaf(key)?.0,
+            seek => self.descend(seek, 0)?.view,
+        };
+        let more = sound(&view, copy(view.reader(), window, take, out, fence))?;
         out.register(self);
         view.validate()?;
         Ok(more)
@@ -187,16 +108,39 @@ fn seek(window: &Window, take: Take) -> Seek<'_> {
 
 /// Copies what of the window the leaf holds, and leaves in `fence` where the window goes on; false if it does not.
 fn copy(
-    node: &SlottedPage<'_>,
+    page: PageReader<'_>,
     window: &Window,
     take: Take,
     out: &mut LeafCopy,
     fence: &mut Vec<u8>,
 ) -> Result<bool, OutOfBounds> {
-    out.clear();
+    if out.keep() == Keep::Count {
+        let (slots, more) = select(&SlottedPage::open(page)?, window, take, fence)?;
+        out.count_slots(slots);
+        return Ok(more);
+    }
+    if take.limit() <= FEW {
+        let node = SlottedPage::open(page)?;
+        let (slots, more) = select(&node, window, take, fence)?;
+        out.pack(&node, slots)?;
+        return Ok(more);
+    }
+    out.copy_page(page)?;
+    let (slots, more) = select(&SlottedPage::open(out.page())?, window, take, fence)?;
+    out.keep_slots(slots)?;
+    Ok(more)
+}
+
+/// The slots that the window covers, as many as are to be taken, and whether it goes on; then `fence` says where.
+fn select(
+    node: &SlottedPage<'_>,
+    window: &Window,
+    take: Take,
+    fence: &mut Vec<u8>,
+) -> Result<(Range<usize>, bool), OutOfBounds> {
     fence.clear();
     // A leaf elsewhere, by a damaged reference, would lead the cursor in circles.
-    if !is_sought(node, window, take)? {
+    if !node.is_leaf() || !is_sought(node, window, take)? {
         return Err(OutOfBounds);
     }
     let from = node.first_not_below(&window.low)?;
@@ -207,25 +151,19 @@ fn copy(
     let there = to.saturating_sub(from);
     match take {
         Take::Front(limit) if there > limit => {
-            out.copy(node, from, from + limit)?;
-            // The key right behind the last one copied.
+            // The key right behind the last one taken.
             node.key(from + limit - 1, fence)?;
             fence.push(0);
-            Ok(true)
+            Ok((from..from + limit, true))
         }
-        Take::Front(_) => {
-            out.copy(node, from, to.max(from))?;
-            node.upper_fence(fence)
-        }
+        Take::Front(_) => Ok((from..from + there, node.upper_fence(fence)?)),
         Take::Back(limit) if there > limit => {
-            out.copy(node, to - limit, to)?;
             node.key(to - limit, fence)?;
-            Ok(true)
+            Ok((to - limit..to, true))
         }
         Take::Back(_) => {
-            out.copy(node, from, to.max(from))?;
             node.lower_fence(fence)?;
-            Ok(!fence.is_empty())
+            Ok((from..from + there, !fence.is_empty()))
         }
     }
 }

@@ -41,6 +41,7 @@ mod get;
 mod get_many;
 mod lane;
 mod latched;
+mod leaf_copy;
 mod log;
 mod merge;
 mod mini;

@@ -1,6 +1,7 @@
 //! Iteration over a range of a tree, from both ends.
 
-use super::cursor::{LeafCopy, Take, Taken, Window};
+use super::cursor::{Take, Window};
+use super::leaf_copy::{LeafCopy, Taken};
 use super::{BTree, Inner};
 use crate::error::Result;
 use std::iter::FusedIterator;
@@ -17,6 +18,8 @@ pub struct Range {
     rest: Option<Window>,
     front: LeafCopy,
     back: LeafCopy,
+    /// Whether anything was read from the front, and from the back.
+    begun: [bool; 2],
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -26,7 +29,7 @@ impl BTree {
     #[must_use]
     pub fn range(&self, low: &[u8], high: Option<&[u8]>) -> Range {
         let rest = Window::new(low, high);
-        Range { tree: self.clone(), rest, front: LeafCopy::default(), back: LeafCopy::default() }
+        Range { tree: self.clone(), rest, front: LeafCopy::default(), back: LeafCopy::default(), begun: [false; 2] }
     }
 
     /// The pairs whose keys begin with `prefix`.
@@ -115,7 +118,8 @@ impl Iterator for Range {
                 let pair = self.tree.inner.owned(self.back.pop_front()?);
                 return self.settle(pair);
             }
-            if let Err(error) = self.tree.inner.fetch(&mut self.rest, Take::Front(usize::MAX), &mut self.front) {
+            let take = Take::front(!std::mem::replace(&mut self.begun[0], true));
+            if let Err(error) = self.tree.inner.fetch(&mut self.rest, take, &mut self.front) {
                 return self.settle(Err(error));
             }
         }
@@ -133,7 +137,8 @@ impl DoubleEndedIterator for Range {
                 let pair = self.tree.inner.owned(self.front.pop_back()?);
                 return self.settle(pair);
             }
-            if let Err(error) = self.tree.inner.fetch(&mut self.rest, Take::Back(usize::MAX), &mut self.back) {
+            let take = Take::back(!std::mem::replace(&mut self.begun[1], true));
+            if let Err(error) = self.tree.inner.fetch(&mut self.rest, take, &mut self.back) {
                 return self.settle(Err(error));
             }
         }

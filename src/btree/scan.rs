@@ -1,6 +1,7 @@
 //! Scans with a callback: nothing is allocated per pair, and no latch is held while the callback runs.
 
-use super::cursor::{LeafCopy, Take, Taken, Window};
+use super::cursor::{Take, Window};
+use super::leaf_copy::{Keep, LeafCopy, Taken};
 use super::{BTree, Inner};
 use crate::error::Result;
 use std::ops::ControlFlow;
@@ -18,9 +19,10 @@ impl BTree {
         high: Option<&[u8]>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::default());
+        let (mut window, mut copy, mut first) = (Window::new(low, high), LeafCopy::default(), true);
         while window.is_some() {
-            self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
+            self.inner.fetch(&mut window, Take::front(first), &mut copy)?;
+            first = false;
             while let Some(pair) = copy.pop_front() {
                 if self.inner.pass(pair, &mut f)?.is_break() {
                     return Ok(());
@@ -40,9 +42,10 @@ impl BTree {
         high: Option<&[u8]>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::default());
+        let (mut window, mut copy, mut first) = (Window::new(low, high), LeafCopy::default(), true);
         while window.is_some() {
-            self.inner.fetch(&mut window, Take::Back(usize::MAX), &mut copy)?;
+            self.inner.fetch(&mut window, Take::back(first), &mut copy)?;
+            first = false;
             while let Some(pair) = copy.pop_back() {
                 if self.inner.pass(pair, &mut f)?.is_break() {
                     return Ok(());
@@ -62,7 +65,7 @@ impl BTree {
         high: Option<&[u8]>,
         mut f: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::of_keys());
+        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::keeping(Keep::Keys));
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
             while let Some(pair) = copy.pop_front() {
@@ -79,11 +82,11 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn len(&self) -> Result<u64> {
-        let mut n = 0;
-        self.scan_keys(&[], None, |_| {
-            n += 1;
-            ControlFlow::Continue(())
-        })?;
+        let (mut window, mut copy, mut n) = (Window::new(&[], None), LeafCopy::keeping(Keep::Count), 0);
+        while window.is_some() {
+            self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
+            n += copy.len() as u64;
+        }
         Ok(n)
     }
 

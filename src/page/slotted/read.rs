@@ -3,6 +3,7 @@
 use super::*;
 use crate::page::header;
 use crate::types::{PageId, TreeId};
+use core::ops::Range;
 
 /// A node to read from: optimistically, under a latch, or in private memory. Opening it costs one load.
 #[derive(Clone, Copy, Debug)]
@@ -264,6 +265,29 @@ impl<'a> SlottedPage<'a> {
         }
         self.page.append_to(at, self.prefix_len(), out)?;
         self.page.append_to(self.key_at(slot), slot.key_len, out)
+    }
+
+    /// Where the two pieces of the whole key of slot `i` lie: the prefix that the node cuts off, and what it stores.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] on a damaged or torn page.
+    #[inline(always)]
+    pub fn key_ranges(&self, i: usize) -> Result<(Range<usize>, Range<usize>), OutOfBounds> {
+        let slot = self.slot(i)?;
+        let (at, n) = if self.prefix_len() == 0 { (0, 0) } else { self.lower_range()? };
+        let suffix = self.key_at(slot)..self.key_at(slot) + slot.key_len;
+        if self.prefix_len() > n || at + n > self.page.len() || suffix.end > self.page.len() {
+            return Err(OutOfBounds);
+        }
+        Ok((at..at + self.prefix_len(), suffix))
+    }
+
+    /// Asks for the cache lines of the entry in slot `i` ([`PageReader::prefetch`]).
+    #[inline(always)]
+    pub(crate) fn prefetch_slot(&self, i: usize) {
+        if let Ok(slot) = self.slot(i) {
+            self.prefetch_at(slot);
+        }
     }
 
     /// Offset and length in bytes of the value in slot `i` of a leaf.

@@ -93,9 +93,13 @@ impl SlottedPage<'_> {
                 high = middle;
             }
         }
-        let entry = Slot::from_word(slots.get(low)).offset;
+        self.prefetch_at(Slot::from_word(slots.get(low)));
+    }
+
+    #[inline(always)]
+    pub(super) fn prefetch_at(&self, slot: Slot) {
         for line in 0..ENTRY_LINES {
-            self.page.prefetch(entry + line * 64);
+            self.page.prefetch(slot.offset + line * 64);
         }
     }
 
