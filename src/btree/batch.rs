@@ -267,7 +267,7 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, side: &Side<'_>, room: &mut Option<L
         }
         leaf.gone(&mut gone)?;
     }
-    let frees = gone.iter().map(|gone| value::free_bytes(gone)).sum();
+    let frees = gone.iter().map(value::free_bytes).sum();
     if frees > side.spare {
         return Ok(Step::Room(frees));
     }

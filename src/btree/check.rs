@@ -112,14 +112,14 @@ impl Walk<'_> {
     }
 
     /// The large values of a leaf, to be verified when it is unlatched.
-    fn values(&mut self, id: PageId, leaf: &SlottedPage<'_>) -> Vec<Box<Reference>> {
+    fn values(&mut self, id: PageId, leaf: &SlottedPage<'_>) -> Vec<Reference> {
         let mut values = Vec::new();
         for slot in 0..leaf.count() {
             match large_in(leaf, slot) {
                 Ok(None) => {}
                 Ok(Some(value)) => {
                     self.check.values.extend_from_slice(value.runs());
-                    values.push(value);
+                    values.push(*value);
                 }
                 Err(_) => {
                     let detail = format!("the reference to a large value in slot {slot} is none");

@@ -100,11 +100,11 @@ impl Leaf<'_, '_> {
     }
 
     /// The large values that the batch takes away.
-    pub(super) fn gone(&self, out: &mut Vec<Box<Reference>>) -> Result<()> {
+    pub(super) fn gone(&self, out: &mut Vec<Reference>) -> Result<()> {
         self.read(|node| {
             for group in self.groups.iter().filter(|group| group.write.is_some()) {
                 if let Search::Found(slot) = node.search(group.key)? {
-                    out.extend(large_in(&node, slot)?);
+                    out.extend(large_in(&node, slot)?.map(|large| *large));
                 }
             }
             Ok(())
@@ -189,7 +189,7 @@ impl Inner {
         mut leaves: Vec<Leaf<'_, '_>>,
         room: &mut Option<LogRoom<'_>>,
         side: &Side<'_>,
-        gone: &[Box<Reference>],
+        gone: &[Reference],
     ) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);

@@ -67,6 +67,33 @@ impl BTree {
         self.end(Take::Back(1))
     }
 
+    /// The least key. Cost: as [`BTree::first`], without the value.
+    ///
+    /// # Errors
+    /// See [`BTree::get`].
+    pub fn first_key(&self) -> Result<Option<Vec<u8>>> {
+        self.end_key(Take::Front(1))
+    }
+
+    /// The greatest key. Cost: as [`BTree::first_key`].
+    ///
+    /// # Errors
+    /// See [`BTree::get`].
+    pub fn last_key(&self) -> Result<Option<Vec<u8>>> {
+        self.end_key(Take::Back(1))
+    }
+
+    fn end_key(&self, take: Take) -> Result<Option<Vec<u8>>> {
+        let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::of_keys());
+        while window.is_some() {
+            self.inner.fetch(&mut window, take, &mut copy)?;
+            if let Some(pair) = copy.pop_front() {
+                return Ok(Some(pair.key.to_vec()));
+            }
+        }
+        Ok(None)
+    }
+
     fn end(&self, take: Take) -> Result<Option<Pair>> {
         let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::default());
         while window.is_some() {

@@ -95,7 +95,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.first()?.is_none())
+        Ok(self.first_key()?.is_none())
     }
 }
 

@@ -30,7 +30,7 @@ impl BufferPool {
         let all: u64 = self.frames[first..].iter().map(bytes).sum();
         // Relaxed: any order of turns will do.
         let turn = self.balance.turns.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let chance = (u128::from(turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(all) >> 64) as u64;
+        let chance = ((u128::from(turn.wrapping_mul(0x9E37_79B9_7F4A_7C15)) * u128::from(all)) >> 64) as u64;
         let mut below = 0;
         let chosen = self.frames[first..].iter().find(|frames| {
             below += bytes(frames);

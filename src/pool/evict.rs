@@ -227,9 +227,16 @@ impl BufferPool {
         let target = (frames.count() / 64).max(4);
         let mut freed = 0;
         while self.free_frames() < target {
-            let Some(frame) = self.evict_round(SizeClass::ZERO)? else { break };
-            frames.give_back(frame);
-            freed += 1;
+            let before = self.free_frames();
+            match self.evict_round(SizeClass::ZERO)? {
+                Some(frame) => {
+                    frames.give_back(frame);
+                    freed += 1;
+                }
+                // Another class may have given memory up.
+                None if self.free_frames() > before => freed += self.free_frames() - before,
+                None => break,
+            }
         }
         Ok(freed)
     }

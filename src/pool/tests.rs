@@ -347,3 +347,25 @@ fn a_place_that_a_late_reader_loaded_again_can_still_be_used() {
     drop(page);
     assert_eq!(rig.value(id), 0, "P2: the page table names the new frame");
 }
+
+mod readers {
+    use crate::pool::Readers;
+    use crate::types::Lsn;
+
+    #[test]
+    fn the_oldest_reader_counts_also_when_there_are_many() {
+        let readers = Readers::new();
+        assert_eq!(readers.oldest(), Lsn::MAX);
+        // More than there are slots.
+        let mut all: Vec<_> = (0..100u64).map(|n| Some(readers.enter(Lsn::new(1000 - n)))).collect();
+        assert_eq!(readers.oldest(), Lsn::new(901));
+        for n in (1..100).rev() {
+            all[n] = None;
+            assert_eq!(readers.oldest(), Lsn::new(1000 - n as u64 + 1));
+        }
+        let none = readers.enter(Lsn::NONE);
+        assert_eq!(readers.oldest(), Lsn::NONE, "a reader without a log holds everything back");
+        drop((none, all));
+        assert_eq!(readers.oldest(), Lsn::MAX);
+    }
+}

@@ -39,7 +39,7 @@ pub struct Tree {
 impl Tree {
     /// A read: not counted as running, so what it found only counts if the store was not closed meanwhile.
     #[inline]
-    fn read<T>(&self, f: impl FnOnce(&BTree) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&BTree) -> Result<T>) -> Result<T> {
         self.inner.check_open()?;
         let found = f(&self.tree);
         self.inner.engine.running.check()?;
@@ -237,7 +237,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.first()?.is_none())
+        self.read(BTree::is_empty)
     }
 }
 

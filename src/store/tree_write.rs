@@ -147,7 +147,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn pop_first(&self) -> Result<Option<Pair>> {
-        self.pop(Tree::first)
+        self.pop(BTree::first_key)
     }
 
     /// Removes the pair with the greatest key and returns it.
@@ -155,13 +155,13 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn pop_last(&self) -> Result<Option<Pair>> {
-        self.pop(Tree::last)
+        self.pop(BTree::last_key)
     }
 
-    /// Takes what `end` finds; looks again if another thread took it first.
-    fn pop(&self, end: fn(&Tree) -> Result<Option<Pair>>) -> Result<Option<Pair>> {
+    /// Takes the key that `end` finds; looks again if another thread took it first.
+    fn pop(&self, end: fn(&BTree) -> Result<Option<Vec<u8>>>) -> Result<Option<Pair>> {
         loop {
-            let Some((key, _)) = end(self)? else { return Ok(None) };
+            let Some(key) = self.read(end)? else { return Ok(None) };
             if let Some(value) = self.take(&key)? {
                 return Ok(Some((key, value)));
             }

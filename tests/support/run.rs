@@ -222,7 +222,13 @@ impl Session {
         let handle = self.tree(tree)?;
         let found = handle.get(key).map_err(text("get"))?;
         let expected = self.history.now().get(&(tree, key.to_vec()));
-        check(found.as_ref() == expected, || format!("get {key:?} of tree {tree}: {found:?}, expected {expected:?}"))
+        check(found.as_ref() == expected, || format!("get {key:?} of tree {tree}: {found:?}, expected {expected:?}"))?;
+        // A part of it: the second half, and what would lie beyond.
+        let mut part = Vec::new();
+        let half = expected.map_or(0, |value| value.len() as u64 / 2);
+        let there = handle.get_range(key, half..u64::MAX, &mut part).map_err(text("get_range"))?;
+        let right = there == expected.is_some() && expected.is_none_or(|value| value[half as usize..] == part);
+        check(right, || format!("get_range {half}.. of {key:?} of tree {tree}: {part:?}, expected {expected:?}"))
     }
 
     fn walk(&mut self, tree: u8, key: &[u8], limit: usize, down: bool) -> Result<(), String> {
@@ -266,7 +272,11 @@ fn single(tree: &Tree, call: Call, key: &[u8], new: Option<&[u8]>, before: Optio
             check(old.as_deref() == before, || format!("{name}: take {key:?} gave {old:?}, not {before:?}"))
         }
         (Call::Swap, _) => {
-            let wrong = [before.unwrap_or_default(), b"!"].concat();
+            let mut wrong = [before.unwrap_or_default(), b"!"].concat();
+            // As long as the right one: only its last byte tells.
+            if let Some(before) = before.filter(|before| before.len() > 1 && before.last() != Some(&b'!')) {
+                wrong.remove(before.len() - 1);
+            }
             let refused = tree.compare_and_swap(key, Some(&wrong), new).map_err(text("compare_and_swap"))?;
             check(refused.is_err(), || format!("{name}: compare_and_swap {key:?} took a wrong value for the old one"))?;
             let done = tree.compare_and_swap(key, before, new).map_err(text("compare_and_swap"))?;

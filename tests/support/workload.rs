@@ -17,6 +17,9 @@ pub struct Shape {
     pub max_key: usize,
     /// The longest value, in bytes.
     pub max_value: usize,
+    /// Share of values that are longer than a page, in percent, and the longest of those, in bytes.
+    pub large: u64,
+    pub max_large: usize,
     /// How many steps a phase of growing or shrinking lasts.
     pub phase: u64,
     /// Share of batches among the writes, in percent.
@@ -43,6 +46,8 @@ impl Shape {
             keys: *rng.pick(&[12, 250, 600, 1200]),
             max_key: *rng.pick(&[24, 64, max_key]),
             max_value: *rng.pick(&[8, 150, 150, 600, max_value]),
+            large: *rng.pick(&[0, 0, 3, 10, 30]),
+            max_large: max_value * *rng.pick(&[1, 3, 12]),
             phase: rng.between(40, 200),
             batches: *rng.pick(&[0, 10, 10, 40]),
             reads: *rng.pick(&[0, 10, 30]),
@@ -119,7 +124,9 @@ impl Generator {
 
     /// A value that no other step writes.
     fn value(&mut self) -> Vec<u8> {
+        let large = self.rng.percent(self.shape.large);
         let len = match self.rng.below(20) {
+            _ if large => self.rng.below(self.shape.max_large as u64 + 1) as usize,
             0 => 0,
             1 => self.shape.max_value,
             2..=4 => self.rng.below(self.shape.max_value as u64 + 1) as usize,

@@ -166,3 +166,41 @@ fn a_snapshot_waits_for_those_inside_the_gate() {
     let snapshot = thread.join().unwrap();
     assert!(!snapshot.free.iter().any(|e| e.start <= id && id < e.end()));
 }
+
+#[test]
+fn what_is_freed_behind_a_readers_back_stays_until_it_is_gone() {
+    let allocator = allocator();
+    let (a, b) = (allocate(&allocator, SizeClass::ZERO), allocate(&allocator, SizeClass::ZERO));
+    free(&allocator, a, SizeClass::ZERO, 10);
+    let reader = allocator.readers().enter(Lsn::new(11));
+    free(&allocator, b, SizeClass::ZERO, 12);
+    assert_eq!(allocator.reclaimable_pages(), 2);
+    assert_eq!(allocator.release_pending(Lsn::new(50)), 1, "only what was freed before it came");
+    assert_eq!((allocator.pending_pages(), allocator.reclaimable_pages()), (1, 0));
+    drop(reader);
+    assert_eq!(allocator.release_pending(Lsn::new(50)), 1);
+    assert_eq!(allocator.pending_pages(), 0);
+}
+
+quickcheck! {
+    fn runs_are_few_disjoint_and_as_long_as_asked(holes: Vec<u8>, units: u16, step: u8, grow: bool) -> bool {
+        let allocator = allocator();
+        let (step, units) = (1 << (step % 6), u64::from(units % 2000) + 1);
+        // Free space of these lengths, with a page in use between them.
+        let mut taken = Vec::new();
+        for hole in &holes {
+            taken.push((allocator.reserve_extent(u64::from(*hole) + 1).unwrap(), allocate(&allocator, SizeClass::ZERO)));
+        }
+        taken.iter().for_each(|(hole, _)| allocator.unreserve_extent(*hole));
+        let before = allocator.free_pages();
+        let Ok(runs) = allocator.reserve_runs(units, step, 16, grow) else {
+            assert!(!grow && allocator.free_pages() == before, "refused only if it may not grow, and nothing taken");
+            return true;
+        };
+        assert!(!runs.is_empty() && runs.len() <= 16);
+        assert!(runs[..runs.len() - 1].iter().all(|run| run.units % step == 0));
+        assert_eq!(runs.iter().map(|run| run.units).sum::<u64>(), units);
+        let mut set = ExtentSet::default();
+        runs.iter().all(|run| set.insert(*run)) && taken.iter().all(|(_, used)| !set.overlaps(Extent::new(*used, 1)))
+    }
+}
