@@ -24,6 +24,8 @@ struct State {
     pending: Vec<(Lsn, Extent)>,
     /// The first page behind the page file.
     end: PageId,
+    /// Pages that records allocated and freed since the pool was made.
+    counts: (u64, u64),
 }
 
 /// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
@@ -126,13 +128,17 @@ impl Allocator {
 
     /// A record allocated `id`, which was reserved.
     pub fn apply_allocation(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass) {
-        let was = self.state.lock().reserved.remove(Extent::new(id, class.units()));
+        let mut state = self.state.lock();
+        let was = state.reserved.remove(Extent::new(id, class.units()));
+        state.counts.0 += class.units();
+        drop(state);
         assert!(was, "A3: {id:?} was allocated without a reservation");
     }
 
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
     pub fn apply_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
         let (mut state, extent) = (self.state.lock(), Extent::new(id, class.units()));
+        state.counts.1 += class.units();
         if cfg!(pagebox_break = "reuse_freed") {
             state.free.insert(extent);
         } else {
@@ -162,6 +168,12 @@ impl Allocator {
     #[must_use]
     pub fn pending_pages(&self) -> u64 {
         self.state.lock().pending.iter().map(|(_, extent)| extent.units).sum()
+    }
+
+    /// Pages that records have allocated and freed since the pool was made.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.state.lock().counts
     }
 
     /// Pages that can be given out without growing the file.
