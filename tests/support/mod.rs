@@ -7,9 +7,15 @@
 pub mod budget;
 #[cfg(feature = "sim")]
 pub mod crash;
+#[cfg(feature = "sim")]
+pub mod histories;
 pub mod kill;
 pub mod killer;
+pub mod linear;
 pub mod oracle;
 pub mod rng;
 pub mod run;
+#[cfg(feature = "sim")]
+pub mod unsteady;
+pub mod watchdog;
 pub mod workload;
