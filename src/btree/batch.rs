@@ -217,6 +217,14 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> R
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
         return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
     };
+    if cfg!(pagebox_break = "batch_by_leaf") && leaves.len() > 1 {
+        let parts: Vec<&'a [Group<'a>]> = leaves.into_iter().map(|leaf| leaf.groups).collect();
+        for part in parts {
+            let mut room = any.reserve(record_bytes(part))?;
+            while any.retry(|| try_batch(part, &mut room))?.is_none() {}
+        }
+        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
+    }
     let lsn = any.apply_to_leaves(leaves, room)?;
     Ok(Step::Done(BatchOutcome { conflict: None, lsn }))
 }

@@ -69,7 +69,9 @@ impl Inner {
         let view = self.descend(Seek::Key(key), 0)?.view;
         let node = sound(&view, SlottedPage::open(view.reader()))?;
         let found = sound(&view, value_of(&node, key, out))?;
-        view.validate()?;
+        if !cfg!(pagebox_break = "read_unvalidated") {
+            view.validate()?;
+        }
         Ok(found)
     }
 }
