@@ -16,6 +16,8 @@ pub mod oracle;
 pub mod rng;
 pub mod run;
 #[cfg(feature = "sim")]
+pub mod scans;
+#[cfg(feature = "sim")]
 pub mod unsteady;
 pub mod watchdog;
 pub mod workload;
