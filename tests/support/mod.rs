@@ -17,6 +17,7 @@ pub mod rng;
 pub mod run;
 #[cfg(feature = "sim")]
 pub mod scans;
+pub mod transfers;
 #[cfg(feature = "sim")]
 pub mod unsteady;
 pub mod watchdog;
