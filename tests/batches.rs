@@ -152,3 +152,9 @@ fn transfers_keep_the_total_for_every_auditor() {
     assert!(moved > 50 && audits > 5, "{moved} transfers, {audits} audits");
     store.check().expect("check");
 }
+
+/// What `killtest --transfers` judges by.
+#[test]
+fn the_judge_of_transfers_knows_right_from_wrong() {
+    support::transfers::test_the_judge();
+}
