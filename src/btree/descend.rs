@@ -108,7 +108,7 @@ impl Inner {
 pub(super) fn rest(restarts: usize) {
     if restarts < SPINS {
         for _ in 0..1 << restarts {
-            std::hint::spin_loop();
+            crate::sync::spin_loop();
         }
     } else {
         crate::sync::thread::yield_now();

@@ -11,7 +11,7 @@
 //! (as in the Linux kernel's and crossbeam's seqlocks); what makes it work in practice is that the loads are real
 //! loads of mapped memory, that torn results are discarded by validation, and that the latch's fences order them.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, point};
 use core::marker::PhantomData;
 
 /// An offset or length read from a page led outside of it: the bytes are torn (restart) or damaged (corrupted).
@@ -49,6 +49,7 @@ macro_rules! load {
             if at.wrapping_add($n) > self.len || at > self.len {
                 return Err(OutOfBounds);
             }
+            point();
             // SAFETY: `at + n <= len` was just checked, and the page's memory is mapped for the guard's lifetime (P3).
             // The packed integer has no alignment and every bit pattern is valid: a torn read is a value like any other (L4).
             let value = unsafe { self.ptr.add(at).cast::<Unaligned<$ty>>().read_volatile() };
@@ -103,6 +104,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || N * 4 > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         let mut out = [0u32; N];
         for (i, value) in out.iter_mut().enumerate() {
             // SAFETY: `at + 4 * N <= len` was just checked (P3, P8); any bit pattern is a value (L4).
@@ -117,6 +119,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || out.len() > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         // SAFETY: the range was just checked against the mapped page (P3, P8); `out` is the caller's own memory. The
         // bytes may be torn; they are not acted upon before validation (L4).
         unsafe { core::ptr::copy_nonoverlapping(self.ptr.add(at), out.as_mut_ptr(), out.len()) };
@@ -129,6 +132,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || n > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         out.reserve(n);
         // SAFETY: the range was just checked against the mapped page (P3, P8), `reserve` made room for `n` more bytes,
         // and copying initialises them before the length says so. Torn bytes are discarded by validation (L4).
@@ -244,6 +248,7 @@ impl<'a> PageWriter<'a> {
     #[inline(always)]
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
         assert!(at <= self.len && bytes.len() <= self.len - at, "write outside of the page");
+        point();
         // SAFETY: the range was just checked; the caller of `new` holds the latch (L3). `bytes` is not in the page: no
         // slice ever covers one (U1).
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ptr.add(at), bytes.len()) };
@@ -256,6 +261,7 @@ impl<'a> PageWriter<'a> {
             from <= self.len && n <= self.len - from && to <= self.len && n <= self.len - to,
             "move outside of the page"
         );
+        point();
         // SAFETY: both ranges were just checked; the caller of `new` holds the latch (L3).
         unsafe { core::ptr::copy(self.ptr.add(from), self.ptr.add(to), n) };
     }
@@ -263,6 +269,7 @@ impl<'a> PageWriter<'a> {
     /// Sets `n` bytes from `at` on to `value`. Panics outside of the page.
     pub fn fill(&mut self, at: usize, n: usize, value: u8) {
         assert!(at <= self.len && n <= self.len - at, "fill outside of the page");
+        point();
         // SAFETY: the range was just checked; the caller of `new` holds the latch (L3).
         unsafe { core::ptr::write_bytes(self.ptr.add(at), value, n) };
     }
