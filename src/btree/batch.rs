@@ -59,7 +59,8 @@ pub(super) struct Group<'a> {
 }
 
 enum Step {
-    Done(BatchOutcome),
+    /// With one group each of the leaves that its removals left sparse.
+    Done(BatchOutcome, Vec<usize>),
     /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
     Full(usize, Option<Vec<u8>>),
 }
@@ -89,7 +90,10 @@ impl BTree {
             };
             drop(room);
             match step {
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(outcome, sparse) => {
+                    sparse.into_iter().for_each(|at| groups[at].inner.tidy(groups[at].key, true));
+                    return Ok(outcome);
+                }
                 Step::Full(at, boundary) => {
                     let group = &groups[at];
                     let value_len = group.write.flatten().map_or(0, <[u8]>::len);
@@ -206,7 +210,7 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> R
     for leaf in &leaves {
         if let Some(place) = leaf.conflict()? {
             let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
-            return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }));
+            return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }, Vec::new()));
         }
     }
     for leaf in &leaves {
@@ -215,7 +219,7 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> R
         }
     }
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
-        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
+        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
     };
     if cfg!(pagebox_break = "batch_by_leaf") && leaves.len() > 1 {
         let parts: Vec<&'a [Group<'a>]> = leaves.into_iter().map(|leaf| leaf.groups).collect();
@@ -223,8 +227,8 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> R
             let mut room = any.reserve(record_bytes(part))?;
             while any.retry(|| try_batch(part, &mut room))?.is_none() {}
         }
-        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
+        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
     }
-    let lsn = any.apply_to_leaves(leaves, room)?;
-    Ok(Step::Done(BatchOutcome { conflict: None, lsn }))
+    let (lsn, sparse) = any.apply_to_leaves(leaves, room)?;
+    Ok(Step::Done(BatchOutcome { conflict: None, lsn }, sparse))
 }

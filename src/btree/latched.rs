@@ -3,6 +3,7 @@
 use super::batch::Group;
 use super::mini::begin_part;
 use super::redo::{damaged, reason};
+use super::write::is_sparse;
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
@@ -93,6 +94,12 @@ impl Leaf<'_, '_> {
         Ok(Some(key[..key.len().min(shared + 1)].to_vec()))
     }
 
+    /// Whether removals have left so little that the leaf should be merged.
+    fn left_sparse(&self) -> bool {
+        let removes = self.groups.iter().any(|group| group.write == Some(None));
+        removes && self.read(|node| is_sparse(&node)).unwrap_or(false)
+    }
+
     /// Adds this leaf's parts to a record; false if there are none.
     fn record(&self, record: &mut RecordBuilder<'_>) -> Result<bool> {
         self.read(|node| {
@@ -123,8 +130,13 @@ impl Leaf<'_, '_> {
 }
 
 impl Inner {
-    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked.
-    pub(super) fn apply_to_leaves(&self, mut leaves: Vec<Leaf<'_, '_>>, room: &mut Option<LogRoom<'_>>) -> Result<Lsn> {
+    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked. Returns the
+    /// record's LSN, and the place of one group each of the leaves that its removals left sparse.
+    pub(super) fn apply_to_leaves(
+        &self,
+        mut leaves: Vec<Leaf<'_, '_>>,
+        room: &mut Option<LogRoom<'_>>,
+    ) -> Result<(Lsn, Vec<usize>)> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
             let mut changed = Vec::with_capacity(leaves.len());
@@ -132,7 +144,8 @@ impl Inner {
                 changed.push(leaf.record(&mut record)?);
             }
             if record.is_empty() {
-                return Ok(leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default());
+                let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
+                return Ok((lsn, Vec::new()));
             }
             let bytes = record.finish();
             let (record, _) = Record::decode(bytes, Lsn::NONE)?;
@@ -160,7 +173,7 @@ impl Inner {
             for page in pages {
                 page.finish_change(lsn);
             }
-            Ok(lsn)
+            Ok((lsn, leaves.iter().filter(|leaf| leaf.left_sparse()).map(|leaf| leaf.first).collect()))
         })
     }
 }
