@@ -42,6 +42,12 @@ enum Call {
     Both([usize; 2], Value),
     Scan,
     ScanBack,
+    First,
+    Last,
+    PopFirst,
+    PopLast,
+    /// What a pop must not be: a look for the first pair, and its removal.
+    PopInTwo,
     /// Makes the pool free frames.
     Provide,
     /// Claims to have read what nobody wrote.
@@ -148,6 +154,7 @@ impl Bed {
                 BTree::apply(&[op(0), op(1)]).unwrap();
                 keys.map(|key| Touch { key, saw: Saw::Any, left: Left::Now(Some(value)) }).to_vec()
             }
+            First | Last | PopFirst | PopLast | PopInTwo => self.end(call),
             Lie(n) => touch(n, Saw::Is(Some(99)), Left::Same),
             Scan | ScanBack => return self.scan(thread, began, matches!(call, ScanBack)),
             Provide => {
@@ -156,6 +163,30 @@ impl Bed {
             }
         };
         self.write(thread, began, touches);
+    }
+
+    /// Beyond the pair that was found there is none, at that moment.
+    fn end(&self, call: Call) -> Vec<Touch> {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        let found = match call {
+            First => self.tree.first().unwrap(),
+            Last => self.tree.last().unwrap(),
+            PopInTwo => self.tree.first().unwrap().filter(|(key, _)| self.tree.remove(key).unwrap().existed),
+            PopFirst => self.tree.pop_first(&mut key, &mut value).unwrap().existed.then_some((key, value)),
+            _ => self.tree.pop_last(&mut key, &mut value).unwrap().existed.then_some((key, value)),
+        };
+        let at = found.as_ref().map(|(key, _)| (0..KEYS).find(|n| self::key(*n) == *key).unwrap());
+        let beyond = match (call, at) {
+            (_, None) => 0..KEYS,
+            (Last | PopLast, Some(at)) => at + 1..KEYS,
+            (_, Some(at)) => 0..at,
+        };
+        let absent = beyond.map(|key| Touch { key, saw: Saw::Absent, left: Left::Same });
+        let there = at.map(|key| {
+            let left = if matches!(call, First | Last) { Left::Same } else { Left::Now(None) };
+            Touch { key, saw: Saw::Is(self.value(found.as_ref().map(|(_, value)| &value[..]))), left }
+        });
+        absent.chain(there).collect()
     }
 
     fn write(&self, thread: usize, began: u64, touches: Vec<Touch>) {
@@ -277,9 +308,14 @@ fn a_merge_beside_readers_and_cursors() {
     check(Model {
         name: "merge",
         does: Does::Merge,
-        first: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-        value: 900,
-        threads: &[&[Cut(3), Cut(4), Cut(5)], &[Get(6), Scan], &[ScanBack, Put(6, 2)]],
+        // Three leaves; of the second one record is left, which the third one takes in.
+        first: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+        value: 600,
+        threads: &[
+            &[Cut(7), Cut(8), Cut(9), Cut(10), Cut(11)],
+            &[Get(6), Scan, Get(12)],
+            &[ScanBack, Put(6, 2), Get(6)],
+        ],
     });
 }
 
@@ -308,6 +344,31 @@ fn batches_in_opposite_order() {
             &[Get(0), Get(8), Swap(8, Some(4), Some(6)), Get(0)],
         ],
     });
+}
+
+#[test]
+fn pops_at_both_ends() {
+    check(Model {
+        name: "pops",
+        does: Does::Merge,
+        // Two leaves, which the pops empty, and a third one.
+        first: &[2, 3, 4, 5, 6, 7, 8, 9, 10],
+        value: 900,
+        threads: &[
+            &[PopFirst, PopFirst, PopFirst, PopFirst, PopFirst],
+            &[Put(0, 2), Get(2), First, Put(1, 3), Get(3)],
+            &[PopLast, Last, Put(12, 2), Get(9), PopLast],
+        ],
+    });
+}
+
+/// The model would find a pop that is no one step.
+#[test]
+#[should_panic(expected = "no order explains")]
+fn a_pop_in_two_steps_is_noticed() {
+    let threads: &[&[Call]] = &[&[PopInTwo], &[Put(0, 2), Get(2)]];
+    let model = Model { name: "pop in two", does: Does::Nothing, first: &[2, 3], value: 900, threads };
+    run(model, RandomScheduler::new_from_seed(1, 1000));
 }
 
 /// The models' own judge: a model that goes wrong must be found to.

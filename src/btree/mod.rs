@@ -35,6 +35,7 @@ mod create;
 mod create_in;
 mod cursor;
 mod descend;
+mod ends;
 mod get;
 mod lane;
 mod latched;

@@ -36,7 +36,7 @@ pub struct CasOutcome {
 
 /// What is to become of a key.
 #[derive(Clone, Copy)]
-struct Edit<'e> {
+pub(super) struct Edit<'e> {
     key: &'e [u8],
     /// Only if the value is this one (`Some(None)`: only if absent).
     expect: Option<Option<&'e [u8]>>,
@@ -44,12 +44,12 @@ struct Edit<'e> {
     new: Option<&'e [u8]>,
 }
 
-struct Outcome {
-    applied: bool,
-    existed: bool,
-    lsn: Lsn,
+pub(super) struct Outcome {
+    pub(super) applied: bool,
+    pub(super) existed: bool,
+    pub(super) lsn: Lsn,
     /// A removal left so little that the leaf should be merged.
-    sparse: bool,
+    pub(super) sparse: bool,
 }
 
 enum Step {
@@ -115,7 +115,12 @@ impl BTree {
     }
 }
 
-impl Edit<'_> {
+impl<'e> Edit<'e> {
+    /// The removal of a key, whatever its value.
+    pub(super) fn removal(key: &'e [u8]) -> Edit<'e> {
+        Edit { key, expect: None, new: None }
+    }
+
     fn op(&self, at: Search) -> u8 {
         match (self.new, at) {
             (None, _) => ops::REMOVE,
@@ -157,7 +162,7 @@ impl Edit<'_> {
     }
 
     /// The most its record takes, in bytes.
-    fn record_bytes(&self) -> usize {
+    pub(super) fn record_bytes(&self) -> usize {
         RECORD_OVERHEAD + PART_OVERHEAD + ops::RECORD_OVERHEAD + self.key.len() + self.new.map_or(0, <[u8]>::len)
     }
 
@@ -257,7 +262,7 @@ impl Inner {
     }
 
     /// From the latch to the unlatch (W5): append, apply, stamp.
-    fn carry_out<'l>(
+    pub(super) fn carry_out<'l>(
         &'l self,
         edit: Edit<'_>,
         at: Search,

@@ -438,21 +438,41 @@ impl<'b> Worker<'b> {
                 }
                 ("fetch_update", Saw::Is(self.value(before.as_deref())?), Left::Now(maybe))
             }
-            _ => return self.pop_last(key % 2),
+            _ => return self.end(key % 2),
         };
         self.write(called, began, vec![Touch { key, saw, left }]);
         Ok(())
     }
 
-    /// Of the key it found, a pop is a removal; that no other was behind it is another matter.
-    fn pop_last(&mut self, which: usize) -> Result<(), String> {
-        let bed = self.bed;
+    /// The pair at an end of a tree: read or taken. None of the keys beyond it is there at that moment.
+    fn end(&mut self, which: usize) -> Result<(), String> {
+        let (bed, pops) = (self.bed, self.rng.percent(50));
+        // What is first in the other tree is none of ours.
+        let first = which == 1 && self.rng.percent(50);
+        let tree = &bed.trees[which];
         let began = bed.clock.fetch_add(1, SeqCst);
-        let popped = bed.trees[which].pop_last().map_err(|e| e.to_string())?;
-        let Some((name, bytes)) = popped else { return Ok(()) };
-        let Some(key) = bed.names.iter().position(|there| *there == name) else { return Ok(()) };
-        let saw = Saw::Is(self.value(Some(&bytes))?);
-        self.write("pop_last", began, vec![Touch { key, saw, left: Left::Now(None) }]);
+        let (name, found) = match (first, pops) {
+            (true, true) => ("pop_first", tree.pop_first()),
+            (true, false) => ("first", tree.first()),
+            (false, true) => ("pop_last", tree.pop_last()),
+            (false, false) => ("last", tree.last()),
+        };
+        let found = found.map_err(|e| format!("{name}: {e}"))?;
+        let mut touches = Vec::new();
+        for key in (which..bed.names.len()).step_by(2) {
+            let touch = match &found {
+                Some((there, bytes)) if *there == bed.names[key] => {
+                    let left = if pops { Left::Now(None) } else { Left::Same };
+                    Touch { key, saw: Saw::Is(self.value(Some(bytes))?), left }
+                }
+                Some((there, _)) if first == (*there < bed.names[key]) => continue,
+                _ => Touch { key, saw: Saw::Absent, left: Left::Same },
+            };
+            touches.push(touch);
+        }
+        if !touches.is_empty() {
+            self.write(name, began, touches);
+        }
         Ok(())
     }
 
