@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --example killtest -- --kills 1000
+//! cargo run --release --example killtest -- --kills 1000 --transfers
 //! ```
 
 #[path = "../tests/support/mod.rs"]
@@ -30,6 +31,9 @@ struct Cli {
     /// Lives on one store before a fresh one is begun
     #[arg(long, default_value_t = 40)]
     lives: u64,
+    /// Moves money between accounts, by batches with preconditions
+    #[arg(long)]
+    transfers: bool,
     /// Where the stores are made [default: a new directory under the system's temporary one]
     #[arg(long)]
     scratch: Option<PathBuf>,
@@ -56,8 +60,14 @@ fn run(cli: &Cli) -> Result<(), String> {
     let scratch = cli.scratch.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     std::fs::create_dir_all(&scratch).map_err(|e| e.to_string())?;
     let floors = [4096, 16384].map(|size| (size, smallest_on_files(&pagebox::Store::options().page_size(size))));
-    let plan =
-        Plan { seed: cli.seed, kills: cli.kills, until: None, floors: floors.to_vec(), lives_per_store: cli.lives };
+    let plan = Plan {
+        seed: cli.seed,
+        kills: cli.kills,
+        until: None,
+        floors: floors.to_vec(),
+        lives_per_store: cli.lives,
+        transfers: cli.transfers,
+    };
     println!("seed {}, smallest budgets by page size {floors:?}", cli.seed);
     let began = Instant::now();
     let command = |life: &Life| {

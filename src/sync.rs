@@ -37,16 +37,26 @@ mod real {
 
 #[cfg(all(shuttle, not(loom)))]
 mod real {
+    pub(crate) use super::model_atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, fence};
     pub(crate) use shuttle::hint::spin_loop;
-    pub(crate) use shuttle::sync::Arc;
-    pub(crate) use shuttle::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
     pub(crate) use shuttle::thread;
+    pub(crate) use std::sync::Arc;
+    pub(crate) use std::sync::atomic::Ordering;
 
     /// See the real one.
     pub(crate) const SPINS: u32 = 1;
+
+    /// A moment at which the checker may let another thread go on.
+    pub(crate) fn point() {
+        // Shuttle's sleep takes no time and, unlike its `yield_now`, does not ask for another thread to be next.
+        thread::sleep(std::time::Duration::ZERO);
+    }
 }
+
+/// Where bytes of a page are reached that no atomic guards: in a model, the checker may let another thread go on there.
+#[cfg(not(all(shuttle, not(loom))))]
+#[inline(always)]
+pub(crate) fn point() {}
 
 pub(crate) use real::*;
 
@@ -68,6 +78,9 @@ pub(crate) use model_latch::{RawLatch, RawLatchOps};
 
 #[cfg(all(feature = "latch", any(loom, shuttle)))]
 mod model_latch;
+
+#[cfg(all(shuttle, not(loom)))]
+mod model_atomic;
 
 #[cfg(any(loom, shuttle))]
 mod model_lock;

@@ -1,8 +1,8 @@
 //! Named background threads that can be told to stop.
 
 use crate::error::{Error, Result};
+use crate::sync::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
-use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 /// Tells background threads to stop, and lets them sleep until then or until they are woken.
@@ -57,7 +57,7 @@ impl StopSignal {
 /// # Errors
 /// `Io` if the system has no thread to give.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(|e| Error::io("start a thread", None, e))
+    Builder::new().name(name.into()).spawn(run).map_err(|e| Error::io("start a thread", None, e))
 }
 
 /// Background threads of one owner.
@@ -87,7 +87,7 @@ impl Threads {
     /// that drops the last handle of a store does so on the flusher's thread).
     pub(crate) fn join(&self) {
         self.stop.stop();
-        let me: ThreadId = std::thread::current().id();
+        let me: ThreadId = current().id();
         let handles = std::mem::take(&mut *self.handles.lock());
         for handle in handles {
             if handle.thread().id() != me {

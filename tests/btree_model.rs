@@ -450,3 +450,22 @@ fn batches_beyond_the_bounds_are_refused_and_change_nothing() {
     assert_eq!(bed.tree.get(&numbered(0)).unwrap(), Some(vec![1; 100]));
     bed.check(&[&bed.tree]);
 }
+
+/// The same queue, emptied by batches.
+#[test]
+fn a_queue_emptied_by_batches_stays_small() {
+    let bed = Bed::new(4096, 32);
+    for i in 0..6_000u64 {
+        bed.tree.insert(&numbered(i), &[1; 100]).unwrap();
+        if i > 200 && i % 10 == 9 {
+            let keys: Vec<Vec<u8>> = (i - 209..i - 199).map(numbered).collect();
+            let ops: Vec<_> =
+                keys.iter().map(|key| BatchOp { tree: &bed.tree, key, action: BatchAction::Remove }).collect();
+            assert_eq!(BTree::apply(&ops).unwrap().conflict, None);
+        }
+    }
+    bed.check(&[&bed.tree]);
+    assert_eq!(bed.tree.len().unwrap(), 200);
+    let pages = bed.tree.check().unwrap().pages.len();
+    assert!(pages <= 24, "{pages} pages for 200 records");
+}

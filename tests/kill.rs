@@ -14,6 +14,8 @@ use support::killer::{Plan, campaign};
 
 /// The campaign's time in `cargo test`.
 const TIME: Duration = Duration::from_secs(12);
+/// The time of the one with transfers.
+const TRANSFERS_TIME: Duration = Duration::from_secs(6);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,7 +32,9 @@ fn main() -> ExitCode {
         _ => {}
     }
     if args.iter().any(|arg| arg == "--list") {
-        println!("kill_fresh_store: test\nkill_after_splits: test\nkill_after_reopen: test\nkill_campaign: test");
+        println!(
+            "kill_fresh_store: test\nkill_after_splits: test\nkill_after_reopen: test\nkill_campaign: test\nkill_transfers: test"
+        );
         return ExitCode::SUCCESS;
     }
     // A filter, as the usual harness has it: `cargo test --test kill campaign`.
@@ -41,7 +45,8 @@ fn main() -> ExitCode {
     {
         failed |= wanted(name) && !report(name, one_put(which));
     }
-    failed |= wanted("kill_campaign") && !report("kill_campaign", short_campaign());
+    failed |= wanted("kill_campaign") && !report("kill_campaign", short_campaign(TIME, false));
+    failed |= wanted("kill_transfers") && !report("kill_transfers", short_campaign(TRANSFERS_TIME, true));
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -57,15 +62,16 @@ fn this_binary() -> Result<Command, String> {
     std::env::current_exe().map(Command::new).map_err(|e| e.to_string())
 }
 
-fn short_campaign() -> Result<String, String> {
+fn short_campaign(time: Duration, transfers: bool) -> Result<String, String> {
     let scratch = tempfile::tempdir().map_err(|e| e.to_string())?;
     let floor = smallest_on_files(&Store::options().page_size(4096));
     let plan = Plan {
         seed: 20_240_229,
         kills: u64::MAX,
-        until: Some(Instant::now() + TIME),
+        until: Some(Instant::now() + time),
         floors: vec![(4096, floor)],
         lives_per_store: 16,
+        transfers,
     };
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let command = |life: &Life| {

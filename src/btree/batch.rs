@@ -60,7 +60,8 @@ pub(super) struct Group<'a> {
 }
 
 enum Step {
-    Done(BatchOutcome),
+    /// With one group each of the leaves that its removals left sparse.
+    Done(BatchOutcome, Vec<usize>),
     /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
     Full(usize, Option<Vec<u8>>),
     /// The large values have to be written first.
@@ -98,7 +99,10 @@ impl BTree {
             // Given back before anything else waits: for a split, for the disk.
             drop(room);
             match step {
-                Step::Done(outcome) => return Ok(outcome),
+                Step::Done(outcome, sparse) => {
+                    sparse.into_iter().for_each(|at| groups[at].inner.tidy(groups[at].key, true));
+                    return Ok(outcome);
+                }
                 Step::Full(at, boundary) => {
                     let group = &groups[at];
                     let value_len = side.stored(at, group).and_then(|(value, _)| value).map_or(0, <[u8]>::len);
@@ -244,14 +248,14 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option
 /// Under all latches: requirements, room, record, application.
 fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
-        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }));
+        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
     };
     for leaf in &leaves {
         match leaf.judge(side)? {
             Judged::Holds => {}
             Judged::Conflict(place) => {
                 let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
-                return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }));
+                return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }, Vec::new()));
             }
             // The leaf is latched (V3).
             Judged::Unknown(unknown) => return Ok(Step::Learn(unknown, any.reader())),
@@ -271,9 +275,17 @@ fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, side: &Side<'_>, room: &mut Option<L
     if frees > side.spare {
         return Ok(Step::Room(frees));
     }
-    let lsn = any.apply_to_leaves(leaves, room, side, &gone)?;
+    if cfg!(pagebox_break = "batch_by_leaf") && leaves.len() > 1 {
+        let parts: Vec<&'a [Group<'a>]> = leaves.into_iter().map(|leaf| leaf.groups).collect();
+        for part in parts {
+            let mut room = any.reserve(record_bytes(part))?;
+            while any.retry(|| try_batch(part, &Side::default(), &mut room))?.is_none() {}
+        }
+        return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
+    }
+    let (lsn, sparse) = any.apply_to_leaves(leaves, room, side, &gone)?;
     for value in &gone {
         any.forget_value(value);
     }
-    Ok(Step::Done(BatchOutcome { conflict: None, lsn }))
+    Ok(Step::Done(BatchOutcome { conflict: None, lsn }, sparse))
 }

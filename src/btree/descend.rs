@@ -153,7 +153,7 @@ pub(super) fn wrong_level(child: &PageView<'_>) -> Interrupt {
 pub(super) fn rest(restarts: usize) {
     if restarts < SPINS {
         for _ in 0..1 << restarts {
-            std::hint::spin_loop();
+            crate::sync::spin_loop();
         }
     } else {
         crate::sync::thread::yield_now();

@@ -87,7 +87,7 @@ impl BTree {
 
     /// Replaces the reference in `out` by what it refers to, or by a part of it; on failure `out` is empty.
     #[cold]
-    fn large_into(&self, _reader: Reader, out: &mut Vec<u8>, bytes: Option<Range<u64>>) -> Result<()> {
+    pub(super) fn large_into(&self, _reader: Reader, out: &mut Vec<u8>, bytes: Option<Range<u64>>) -> Result<()> {
         let reference = self.inner.reference(out);
         out.clear();
         let reference = reference?;
@@ -134,6 +134,11 @@ impl Inner {
     #[inline]
     fn try_look_up(&self, key: &[u8], out: &mut Option<&mut Vec<u8>>) -> Result<Found, Interrupt> {
         let (view, node) = self.leaf(key)?;
+        if cfg!(pagebox_break = "read_unvalidated") {
+            // A reader that is held up here answers with what was there before, or with halves.
+            crate::sync::thread::yield_now();
+            return Ok(sound(&view, value_of(&node, key, out))?.map_or(Found::Nothing, |_| Found::Inline));
+        }
         let found = sound(&view, value_of(&node, key, out))?;
         let found = match found {
             None => Found::Nothing,

@@ -4,6 +4,7 @@ use super::batch::Group;
 use super::mini::begin_part;
 use super::redo::{damaged, reason};
 use super::value::{Draft, Known, LARGE, Reference, free_part, large_in};
+use super::write::is_sparse;
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
@@ -152,6 +153,12 @@ impl Leaf<'_, '_> {
         Ok(Some(key[..key.len().min(shared + 1)].to_vec()))
     }
 
+    /// Whether removals have left so little that the leaf should be merged.
+    fn left_sparse(&self) -> bool {
+        let removes = self.groups.iter().any(|group| group.write == Some(None));
+        removes && self.read(|node| is_sparse(&node)).unwrap_or(false)
+    }
+
     /// Adds this leaf's parts to a record; false if there are none.
     fn record(&self, record: &mut RecordBuilder<'_>, side: &Side<'_>) -> Result<bool> {
         self.read(|node| {
@@ -183,14 +190,15 @@ impl Leaf<'_, '_> {
 
 impl Inner {
     /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked. `gone` are the
-    /// large values that go.
+    /// large values that go. Returns the record's LSN, and the place of one group each of the leaves that its removals left
+    /// sparse.
     pub(super) fn apply_to_leaves(
         &self,
         mut leaves: Vec<Leaf<'_, '_>>,
         room: &mut Option<LogRoom<'_>>,
         side: &Side<'_>,
         gone: &[Reference],
-    ) -> Result<Lsn> {
+    ) -> Result<(Lsn, Vec<usize>)> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
             let drafts: Vec<&Draft<'_>> = side.drafts.iter().flatten().collect();
@@ -201,7 +209,8 @@ impl Inner {
                 changed.push(leaf.record(&mut record, side)?);
             }
             if record.is_empty() {
-                return Ok(leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default());
+                let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
+                return Ok((lsn, Vec::new()));
             }
             let bytes = record.finish();
             let (record, _) = Record::decode(bytes, Lsn::NONE)?;
@@ -234,7 +243,7 @@ impl Inner {
             for page in pages {
                 page.finish_change(lsn);
             }
-            Ok(lsn)
+            Ok((lsn, leaves.iter().filter(|leaf| leaf.left_sparse()).map(|leaf| leaf.first).collect()))
         })
     }
 }

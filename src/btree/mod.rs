@@ -37,6 +37,7 @@ mod create;
 mod create_in;
 mod cursor;
 mod descend;
+mod ends;
 mod get;
 mod get_many;
 mod lane;

@@ -1,7 +1,8 @@
 //! Iteration over a range of a tree, from both ends.
 
 use super::cursor::{Take, Window};
-use super::leaf_copy::{LeafCopy, Taken};
+use super::ends::{End, EndRead};
+use super::leaf_copy::{Keep, LeafCopy, Taken};
 use super::{BTree, Inner};
 use crate::error::Result;
 use std::iter::FusedIterator;
@@ -56,7 +57,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn first(&self) -> Result<Option<Pair>> {
-        self.end(Take::Front(1))
+        self.end(End::First, Take::Front(1))
     }
 
     /// The pair with the greatest key. Cost: as [`BTree::first`].
@@ -64,7 +65,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn last(&self) -> Result<Option<Pair>> {
-        self.end(Take::Back(1))
+        self.end(End::Last, Take::Back(1))
     }
 
     /// The least key. Cost: as [`BTree::first`], without the value.
@@ -72,21 +73,9 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn first_key(&self) -> Result<Option<Vec<u8>>> {
-        self.end_key(Take::Front(1))
-    }
-
-    /// The greatest key. Cost: as [`BTree::first_key`].
-    ///
-    /// # Errors
-    /// See [`BTree::get`].
-    pub fn last_key(&self) -> Result<Option<Vec<u8>>> {
-        self.end_key(Take::Back(1))
-    }
-
-    fn end_key(&self, take: Take) -> Result<Option<Vec<u8>>> {
-        let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::of_keys());
+        let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::keeping(Keep::Keys));
         while window.is_some() {
-            self.inner.fetch(&mut window, take, &mut copy)?;
+            self.inner.fetch(&mut window, Take::Front(1), &mut copy)?;
             if let Some(pair) = copy.pop_front() {
                 return Ok(Some(pair.key.to_vec()));
             }
@@ -94,7 +83,18 @@ impl BTree {
         Ok(None)
     }
 
-    fn end(&self, take: Take) -> Result<Option<Pair>> {
+    fn end(&self, end: End, take: Take) -> Result<Option<Pair>> {
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        match self.inner.read_end(end, &mut key, &mut value)? {
+            Some(EndRead::Empty) => return Ok(None),
+            Some(EndRead::Inline) => return Ok(Some((key, value))),
+            Some(EndRead::Large(reader)) => {
+                self.large_into(reader, &mut value, None)?;
+                return Ok(Some((key, value)));
+            }
+            // Nobody can make what follows restart; what it passes is empty when it is passed.
+            None => {}
+        }
         let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::default());
         while window.is_some() {
             self.inner.fetch(&mut window, take, &mut copy)?;

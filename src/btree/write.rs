@@ -37,7 +37,7 @@ pub struct CasOutcome {
 
 /// What is to become of a key.
 #[derive(Clone, Copy)]
-struct Edit<'e> {
+pub(super) struct Edit<'e> {
     key: &'e [u8],
     /// Only if the value is this one (`Some(None)`: only if absent).
     expect: Option<Option<&'e [u8]>>,
@@ -61,14 +61,14 @@ struct Side<'p> {
     spare: usize,
 }
 
-struct Outcome {
-    applied: bool,
-    existed: bool,
-    lsn: Lsn,
+pub(super) struct Outcome {
+    pub(super) applied: bool,
+    pub(super) existed: bool,
+    pub(super) lsn: Lsn,
     /// A removal left so little that the leaf should be merged.
-    sparse: bool,
+    pub(super) sparse: bool,
     /// The large value that is no more.
-    gone: Option<Box<Reference>>,
+    pub(super) gone: Option<Box<Reference>>,
 }
 
 enum Step {
@@ -161,6 +161,11 @@ impl<'e> Edit<'e> {
         Edit { new, unwritten: large && draft.is_none(), draft, known: side.known.as_ref(), spare: side.spare, ..self }
     }
 
+    /// The removal of a key, whatever its value; `spare` bytes of log room are for the frees of a large one.
+    pub(super) fn removal(key: &'e [u8], spare: usize) -> Edit<'e> {
+        Edit { spare, ..Edit::new(key, None, None) }
+    }
+
     fn op(&self, at: Search) -> u8 {
         match (self.new, at) {
             (None, _) => ops::REMOVE,
@@ -241,7 +246,7 @@ impl<'e> Edit<'e> {
     }
 
     /// The most its record takes, in bytes.
-    fn record_bytes(&self) -> usize {
+    pub(super) fn record_bytes(&self) -> usize {
         let space = self.spare + self.draft.map_or(0, Draft::record_bytes);
         // What is unwritten does not get as far as a record.
         let value = self.new.filter(|_| !self.unwritten).map_or(0, <[u8]>::len);
@@ -375,7 +380,7 @@ impl Inner {
     }
 
     /// From the latch to the unlatch (W5): append, apply, stamp. `gone` is the large value that the change takes away.
-    fn carry_out<'l>(
+    pub(super) fn carry_out<'l>(
         &'l self,
         edit: Edit<'_>,
         at: Search,

@@ -13,7 +13,7 @@
 
 use super::prefetch::prefetch_line;
 use super::rank;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, point};
 use core::marker::PhantomData;
 
 /// An offset or length read from a page led outside of it: the bytes are torn (restart) or damaged (corrupted).
@@ -51,6 +51,7 @@ macro_rules! load {
             if at.wrapping_add($n) > self.len || at > self.len {
                 return Err(OutOfBounds);
             }
+            point();
             // SAFETY: `at + n <= len` was just checked, and the page's memory is mapped for the guard's lifetime (P3).
             // The packed integer has no alignment and every bit pattern is valid: a torn read is a value like any other (L4).
             let value = unsafe { self.ptr.add(at).cast::<Unaligned<$ty>>().read_volatile() };
@@ -107,6 +108,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || 64 > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         // SAFETY: `at + 64 <= len` was just checked, and the page's memory is mapped (P3, P8).
         let (below, not_above) = unsafe { rank::masks(self.ptr.add(at), value) };
         Ok(((!below).trailing_zeros() as usize, (!not_above).trailing_zeros() as usize))
@@ -128,6 +130,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || out.len() > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         // SAFETY: the range was just checked against the mapped page (P3, P8); `out` is the caller's own memory. The
         // bytes may be torn; they are not acted upon before validation (L4).
         unsafe { core::ptr::copy_nonoverlapping(self.ptr.add(at), out.as_mut_ptr(), out.len()) };
@@ -140,6 +143,7 @@ impl<'a> PageReader<'a> {
         if at > self.len || n > self.len - at {
             return Err(OutOfBounds);
         }
+        point();
         out.reserve(n);
         // SAFETY: the range was just checked against the mapped page (P3, P8), `reserve` made room for `n` more bytes,
         // and copying initialises them before the length says so. Torn bytes are discarded by validation (L4).
@@ -226,6 +230,7 @@ impl PageWords<'_> {
         if i >= self.n {
             return 0;
         }
+        point();
         // SAFETY: `i < n`, and `n` words from `ptr` on were checked against the mapped page (P3, P8). No alignment is asked
         // for and any bit pattern is a value (L4).
         u64::from_le(unsafe { self.ptr.add(i * 8).cast::<Unaligned<u64>>().read_volatile() }.0)
@@ -308,6 +313,7 @@ impl<'a> PageWriter<'a> {
     #[inline(always)]
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
         assert!(at <= self.len && bytes.len() <= self.len - at, "write outside of the page");
+        point();
         // SAFETY: the range was just checked; the caller of `new` holds the latch (L3). `bytes` is not in the page: no
         // slice ever covers one (U1).
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ptr.add(at), bytes.len()) };
@@ -320,6 +326,7 @@ impl<'a> PageWriter<'a> {
             from <= self.len && n <= self.len - from && to <= self.len && n <= self.len - to,
             "move outside of the page"
         );
+        point();
         // SAFETY: both ranges were just checked; the caller of `new` holds the latch (L3).
         unsafe { core::ptr::copy(self.ptr.add(from), self.ptr.add(to), n) };
     }
@@ -327,6 +334,7 @@ impl<'a> PageWriter<'a> {
     /// Sets `n` bytes from `at` on to `value`. Panics outside of the page.
     pub fn fill(&mut self, at: usize, n: usize, value: u8) {
         assert!(at <= self.len && n <= self.len - at, "fill outside of the page");
+        point();
         // SAFETY: the range was just checked; the caller of `new` holds the latch (L3).
         unsafe { core::ptr::write_bytes(self.ptr.add(at), value, n) };
     }

@@ -94,7 +94,7 @@ impl BufferPool {
                 return Err(Error::PoolExhausted { waited });
             }
             if !self.options.deterministic {
-                std::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
+                crate::sync::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
             }
         }
     }

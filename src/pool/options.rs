@@ -23,7 +23,8 @@ pub(crate) struct Plan {
 /// The greatest page the pool holds, in bytes: 1 MiB.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 /// Frames the pool needs at least: a few threads' paths, a split and a miss of the slow lane.
-const MIN_FRAMES: usize = 24;
+/// A model's trees are small, and must not fit.
+const MIN_FRAMES: usize = if cfg!(shuttle) { 6 } else { 24 };
 /// Per frame: its header (and as many again for the frames of all greater classes together), its entry in the page table
 /// at the worst load, and its place in the free lists.
 const FRAME_OVERHEAD: usize = 64 + 64 + 40 + 8;

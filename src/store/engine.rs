@@ -122,6 +122,7 @@ impl Engine {
     /// What [`crate::Store::stats`] answers.
     pub(crate) fn stats(&self) -> Stats {
         let (pool, allocator) = (self.pool.stats(), self.pool.allocator());
+        let (pages_allocated, pages_freed) = allocator.counts();
         Stats {
             page_size: self.pool.page_size() as u64,
             resident_bytes: pool.resident_bytes,
@@ -133,6 +134,8 @@ impl Engine {
             file_pages: allocator.end().get(),
             free_pages: allocator.free_pages(),
             pending_pages: allocator.pending_pages(),
+            pages_allocated,
+            pages_freed,
             end_lsn: self.position(),
             durable_lsn: self.durable_lsn(),
             // Relaxed: statistics.

@@ -46,6 +46,10 @@ pub struct Stats {
     pub free_pages: u64,
     /// Of these, freed and waiting until no superblock can need them.
     pub pending_pages: u64,
+    /// Pages (of the store's page size) allocated since the store was opened: one a split, two when a root grows.
+    pub pages_allocated: u64,
+    /// Pages freed since the store was opened: one a merge.
+    pub pages_freed: u64,
     /// The end of the log: what was appended.
     pub end_lsn: Lsn,
     /// How much of it is on disk.
@@ -83,6 +87,8 @@ impl Stats {
         count("pagebox_checkpoints", self.checkpoints);
         count("pagebox_log_end_bytes", self.end_lsn.get());
         count("pagebox_log_durable_bytes", self.durable_lsn.get());
+        count("pagebox_pages_allocated", self.pages_allocated);
+        count("pagebox_pages_freed", self.pages_freed);
         gauge("pagebox_resident_bytes", self.resident_bytes);
         gauge("pagebox_capacity_bytes", self.capacity_bytes);
         gauge("pagebox_log_file_bytes", self.log_bytes);

@@ -142,30 +142,28 @@ impl Tree {
         }
     }
 
-    /// Removes the pair with the least key and returns it.
+    /// Removes the pair with the least key and returns it, in one step: there is no lesser key at that moment.
     ///
     /// # Errors
     /// See [`Tree::insert`].
     pub fn pop_first(&self) -> Result<Option<Pair>> {
-        self.pop(BTree::first_key)
+        self.pop(BTree::pop_first)
     }
 
-    /// Removes the pair with the greatest key and returns it.
+    /// Removes the pair with the greatest key and returns it, in one step.
     ///
     /// # Errors
     /// See [`Tree::insert`].
     pub fn pop_last(&self) -> Result<Option<Pair>> {
-        self.pop(BTree::last_key)
+        self.pop(BTree::pop_last)
     }
 
-    /// Takes the key that `end` finds; looks again if another thread took it first.
-    fn pop(&self, end: fn(&BTree) -> Result<Option<Vec<u8>>>) -> Result<Option<Pair>> {
-        loop {
-            let Some(key) = self.read(end)? else { return Ok(None) };
-            if let Some(value) = self.take(&key)? {
-                return Ok(Some((key, value)));
-            }
-        }
+    fn pop(&self, end: fn(&BTree, &mut Vec<u8>, &mut Vec<u8>) -> Result<Changed>) -> Result<Option<Pair>> {
+        self.write(|tree| {
+            let (mut key, mut value) = (Vec::new(), Vec::new());
+            let changed = end(tree, &mut key, &mut value)?;
+            Ok((changed.existed.then_some((key, value)), changed.lsn))
+        })
     }
 
     /// Removes every key of the range, in steps of bounded size (not atomic); how many were removed.

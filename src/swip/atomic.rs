@@ -13,14 +13,14 @@ pub struct AtomicSwip(AtomicU64);
 impl AtomicSwip {
     /// A shared reference.
     #[must_use]
-    #[cfg(not(any(loom, shuttle)))]
+    #[cfg(not(loom))]
     pub const fn new(swip: Swip) -> AtomicSwip {
         AtomicSwip(AtomicU64::new(swip.to_bits()))
     }
 
     /// A shared reference.
     #[must_use]
-    #[cfg(any(loom, shuttle))]
+    #[cfg(loom)]
     pub fn new(swip: Swip) -> AtomicSwip {
         AtomicSwip(AtomicU64::new(swip.to_bits()))
     }
@@ -31,7 +31,7 @@ impl AtomicSwip {
     /// `word` is aligned to 8 and valid for `'a`; while the result lives, nobody accesses the word but atomically, or
     /// optimistically by an aligned load whose result is validated (L3, U1).
     #[must_use]
-    #[cfg(not(any(loom, shuttle)))]
+    #[cfg(not(loom))]
     pub unsafe fn from_ptr<'a>(word: *mut u64) -> &'a AtomicSwip {
         // SAFETY: `AtomicSwip` is a transparent `AtomicU64`, whose size and alignment are those of an aligned u64; the rest
         // is what the caller promises (L3, U1).

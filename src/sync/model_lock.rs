@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 
 pub(crate) use sync::RwLockReadGuard;
 
+#[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
 /// `None` only inside of [`Condvar::wait`].
+#[derive(Debug)]
 pub(crate) struct MutexGuard<'a, T>(Option<sync::MutexGuard<'a, T>>);
 
+#[derive(Debug, Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
+#[derive(Debug, Default)]
 pub(crate) struct RwLock<T>(sync::RwLock<T>);
 
 /// What a timed wait returns: never a timeout.

@@ -12,6 +12,7 @@
 use super::oracle::{State, Write, apply, differences};
 use super::rng::{Rng, mix};
 use super::run::{checked_dump, tree_name};
+use super::transfers::{self, Ledger};
 use pagebox::{Batch, Durability, Store, StoreOptions, Tree};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,12 +41,15 @@ pub struct Life {
     /// How many operations of a thread may be under way: 1 acknowledges each when it returns, more acknowledges after a
     /// `sync()` of so many.
     pub window: u64,
+    /// Moves money instead: see [`transfers`].
+    pub transfers: bool,
 }
 
 impl Life {
     /// The arguments that make a child live it.
     pub fn to_args(&self) -> Vec<String> {
-        let numbers = [self.seed, self.number, self.memory as u64, self.page_size as u64, self.keys, self.window];
+        let (memory, page_size) = (self.memory as u64, self.page_size as u64);
+        let numbers = [self.seed, self.number, memory, page_size, self.keys, self.window, u64::from(self.transfers)];
         let mut args = vec!["--child".to_owned(), self.dir.display().to_string()];
         args.extend(numbers.iter().map(u64::to_string));
         args
@@ -55,9 +59,9 @@ impl Life {
     pub fn from_args(args: &[String]) -> Option<Life> {
         let [dir, numbers @ ..] = args else { return None };
         let numbers: Vec<u64> = numbers.iter().filter_map(|n| n.parse().ok()).collect();
-        let [seed, number, memory, page_size, keys, window] = numbers[..] else { return None };
-        let (memory, page_size) = (memory as usize, page_size as usize);
-        Some(Life { dir: dir.into(), seed, number, memory, page_size, keys, window })
+        let [seed, number, memory, page_size, keys, window, transfers] = numbers[..] else { return None };
+        let (memory, page_size, transfers) = (memory as usize, page_size as usize, transfers == 1);
+        Some(Life { dir: dir.into(), seed, number, memory, page_size, keys, window, transfers })
     }
 
     /// The options the life opens its store with.
@@ -130,14 +134,14 @@ fn owner_of(key: &[u8]) -> Option<u64> {
 
 /// What a child sends: a length, a tag and the rest. One write each, so that threads do not mix and a kill cuts only the
 /// last one.
-struct Sender(Mutex<File>);
+pub(super) struct Sender(Mutex<File>);
 
 impl Sender {
     fn new() -> std::io::Result<Sender> {
         Ok(Sender(Mutex::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))))
     }
 
-    fn send(&self, tag: u8, body: &[u8]) {
+    pub(super) fn send(&self, tag: u8, body: &[u8]) {
         let mut frame = Vec::with_capacity(body.len() + 5);
         frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
         frame.push(tag);
@@ -149,7 +153,7 @@ impl Sender {
         }
     }
 
-    fn send_numbers(&self, tag: u8, numbers: &[u64]) {
+    pub(super) fn send_numbers(&self, tag: u8, numbers: &[u64]) {
         let body: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
         self.send(tag, &body);
     }
@@ -179,6 +183,9 @@ fn live(life: &Life, sender: &Sender) -> Result<(), String> {
     let [Ok(first), Ok(second)] = trees else { return Err(format!("tree: {trees:?}")) };
     sender.send(b'D', &[]);
     let (trees, clock) = ([first, second], AtomicU64::new(0));
+    if life.transfers {
+        return transfers::live(life, &store, &trees, sender);
+    }
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -249,13 +256,14 @@ pub struct Heard {
     /// Everything recovered, if the child came to its end of it.
     pub recovered: Option<State>,
     acks: [Vec<Ack>; THREADS as usize],
+    transfers: transfers::Heard,
     pub error: Option<String>,
 }
 
 impl Heard {
     /// How many operations were acknowledged.
     pub fn acknowledged(&self) -> u64 {
-        self.acks.iter().map(|acks| acks.len() as u64).sum()
+        self.acks.iter().map(|acks| acks.len() as u64).sum::<u64>() + self.transfers.acknowledged()
     }
 }
 
@@ -309,6 +317,7 @@ impl Listener {
                 acks.push(Ack { start, end });
             }
             b'E' => self.heard.error = Some(String::from_utf8_lossy(body).into_owned()),
+            other if self.heard.transfers.frame(other, body)? => {}
             other => return Err(format!("a frame with tag {other}")),
         }
         Ok(())
@@ -320,12 +329,18 @@ impl Listener {
 pub struct Expectation {
     settled: State,
     pending: Option<(Life, Vec<Vec<Ack>>)>,
+    ledger: Ledger,
 }
 
 impl Expectation {
     /// Judges what a life recovered, and expects its own operations from now on.
     pub fn meet(&mut self, life: &Life, mut heard: Heard) -> Result<(), String> {
         let Some(recovered) = heard.recovered.take() else { return Ok(()) };
+        if life.transfers {
+            self.ledger.meet(life, &recovered, heard.transfers)?;
+            self.settled = recovered;
+            return Ok(());
+        }
         self.verify(&recovered)?;
         self.settled = recovered;
         self.pending = Some((life.clone(), heard.acks.into()));
@@ -422,7 +437,7 @@ fn verify_shared(life: &Life, acks: &[Vec<Ack>], settled: &State, found: &State)
 }
 
 /// The options of a campaign's stores, from its seed.
-pub fn draw_life(seed: u64, number: u64, dir: &Path, floors: &[(usize, usize)]) -> Life {
+pub fn draw_life(seed: u64, number: u64, dir: &Path, floors: &[(usize, usize)], transfers: bool) -> Life {
     let mut rng = Rng::of(seed, &[number, 77]);
     // The page size belongs to the store, not to the life.
     let (page_size, floor) = floors[mix(seed) as usize % floors.len()];
@@ -434,5 +449,6 @@ pub fn draw_life(seed: u64, number: u64, dir: &Path, floors: &[(usize, usize)]) 
         page_size,
         keys: 1500,
         window: *rng.pick(&[1, 1, 1, 7]),
+        transfers,
     }
 }

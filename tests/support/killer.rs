@@ -36,6 +36,8 @@ pub struct Plan {
     pub floors: Vec<(usize, usize)>,
     /// Lives on one store before a fresh one is begun.
     pub lives_per_store: u64,
+    /// Moves money instead of writing all sorts of records.
+    pub transfers: bool,
 }
 
 /// Runs a campaign in a scratch directory; `child` makes the command that lives a life. The directory of the store that
@@ -57,7 +59,7 @@ pub fn campaign(
         for number in 0..plan.lives_per_store {
             // The last life of a store, and of the campaign, must be judged as well: it recovers and is then killed.
             let last = number + 1 == plan.lives_per_store || over(&counts);
-            let life = draw_life(seed, number, &dir, &plan.floors);
+            let life = draw_life(seed, number, &dir, &plan.floors, plan.transfers);
             let when = if last { Moment::Reported } else { Moment::draw(&mut rng) };
             let outcome =
                 one_life(child(&life), when).and_then(|heard| judge(&mut counts, &mut expected, &life, heard));

@@ -29,6 +29,8 @@ pub(super) struct State {
     pending: Vec<(Lsn, Extent)>,
     /// The first page behind the page file.
     pub(super) end: PageId,
+    /// Pages that records allocated and freed since the pool was made.
+    counts: (u64, u64),
 }
 
 /// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
@@ -142,7 +144,10 @@ impl Allocator {
 
     /// A record allocated a run of pages, which was reserved.
     pub fn apply_allocation_of(&self, _gate: &GateGuard<'_>, extent: Extent) {
-        let was = self.state.lock().reserved.remove(extent);
+        let mut state = self.state.lock();
+        let was = state.reserved.remove(extent);
+        state.counts.0 += extent.units;
+        drop(state);
         assert!(was, "A3: {extent:?} was allocated without a reservation");
     }
 
@@ -154,6 +159,7 @@ impl Allocator {
     /// The record that ends at `lsn` freed a run of pages; otherwise as [`Allocator::apply_free`].
     pub fn apply_free_of(&self, _gate: &GateGuard<'_>, extent: Extent, lsn: Lsn) {
         let mut state = self.state.lock();
+        state.counts.1 += extent.units;
         // Relaxed: an estimate.
         self.reclaimable.fetch_add(extent.units, Ordering::Relaxed);
         if cfg!(pagebox_break = "reuse_freed") {
@@ -202,6 +208,12 @@ impl Allocator {
     #[must_use]
     pub fn pending_pages(&self) -> u64 {
         self.state.lock().pending.iter().map(|(_, extent)| extent.units).sum()
+    }
+
+    /// Pages that records have allocated and freed since the pool was made.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.state.lock().counts
     }
 
     /// Pages that can be given out without growing the file.
