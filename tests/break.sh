@@ -19,15 +19,17 @@ breaks=(
     "double_write   P7: double-write slots are reused before the in-place writes are synced"
 )
 
+# (Without `readers` a callback waits for ever for the frame that it holds itself: that test is left out.)
 # What must fail, where it is not the crash campaign: one thread sees nothing of what readers would.
-declare -A finder=([readers]=a_callback_keeps_what_it_reads)
+declare -A finder=([readers]=readers_while_values_are_overwritten_and_space_is_reused)
 
 wrong=0
 for line in "${breaks[@]}"; do
     name=${line%% *}
     [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
     export RUSTFLAGS="--cfg pagebox_break=\"$name\""
-    out=$(cargo test --release --test crash --test store_bad_input --test large_values --no-fail-fast 2>&1)
+    out=$(cargo test --release --test crash --test store_bad_input --test large_values --no-fail-fast -- \
+        --skip a_callback_keeps_what_it_reads 2>&1)
     if ! grep -q '^running' <<< "$out"; then
         echo "$out" | tail -n 20
         echo "WRONG: $name does not build"
