@@ -15,7 +15,7 @@ breaks=(
     "page_checksum     crash_campaign                a page whose checksum does not fit is taken as it is"
     "reuse_freed       crash_campaign                A1: a freed page is reused at once"
     "value_sync        crash_campaign                V1: a large value is referred to before it is durable"
-    "readers           a_callback_keeps_what_it_reads V3: space is reused while a registered reader may still read it"
+    "readers           readers_while_values_are_overwritten_and_space_is_reused V3: space is reused while a registered reader may still read it"
     "double_write      crash_campaign                P7: double-write slots are reused before the in-place writes are synced"
     "read_unvalidated  histories_are_linearizable    L4: a lookup's leaf is not validated"
     "child_unvalidated histories_are_linearizable    L4: a parent is not validated once its child is found"
@@ -23,6 +23,7 @@ breaks=(
     "batch_by_leaf     histories_are_linearizable    a batch latches and changes one leaf after the other"
 )
 
+# Without `readers` a callback waits for ever for the frame that it holds itself: its test is left out.
 wrong=0
 for line in "${breaks[@]}"; do
     read -r name finder what <<< "$line"
@@ -33,7 +34,8 @@ for line in "${breaks[@]}"; do
         out=$(RUSTFLAGS="--cfg shuttle $RUSTFLAGS" CARGO_TARGET_DIR=$CARGO_TARGET_DIR/shuttle cargo test --release \
             --no-default-features --features btree --test shuttle_tree --no-fail-fast 2>&1)
     else
-        out=$(cargo test --release --test crash --test store_bad_input --test large_values --test histories --no-fail-fast 2>&1)
+        out=$(cargo test --release --test crash --test store_bad_input --test large_values --test histories --no-fail-fast -- \
+            --skip a_callback_keeps_what_it_reads 2>&1)
     fi
     if ! grep -q '^running' <<< "$out"; then
         echo "$out" | tail -n 20

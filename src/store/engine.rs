@@ -188,9 +188,10 @@ impl Engine {
     /// makes a checkpoint, so that a value which is overwritten again and again does not outrun the background.
     pub(crate) fn make_way(&self, len: usize) {
         let (allocator, page) = (self.pool.allocator(), self.pool.page_size() as u64);
-        let (needed, pending) = (len as u64 / page, allocator.reclaimable_pages());
+        let (needed, pending) = (len as u64 / page + 2, allocator.reclaimable_pages());
         let worth = pending * page >= PENDING_WORTH && pending >= needed && self.is_pending_much(pending);
-        if len as u64 >= page && worth && allocator.free_pages() < needed {
+        // One page of a value is in one piece; more of them need not be.
+        if len as u64 >= page && worth && !allocator.has_room(needed, (1 << 20) / page) {
             // What keeps it from being made, the write itself will meet.
             let _ = self.checkpoint_shared();
         }

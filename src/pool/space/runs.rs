@@ -26,6 +26,14 @@ impl Allocator {
         Ok(runs)
     }
 
+    /// Whether `units` pages are free, with a run among them as long as that or `piece`, whichever is shorter. Cost: one pass
+    /// over the free extents.
+    #[must_use]
+    pub fn has_room(&self, units: u64, piece: u64) -> bool {
+        let state = self.state.lock();
+        state.free.units() >= units && state.free.iter().any(|extent| extent.units >= units.min(piece))
+    }
+
     fn gather(&self, state: &mut State, units: u64, step: u64, most: usize, grow: bool) -> Result<Vec<Extent>> {
         let step = step.max(1);
         let least = (units / most.max(1) as u64).next_multiple_of(step).max(step);
