@@ -58,7 +58,7 @@ pub(super) struct Group<'a> {
     pub(super) write: Option<Option<&'a [u8]>>,
 }
 
-enum Step {
+pub(super) enum Step {
     Done(BatchOutcome),
     /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
     Full(usize, Option<Vec<u8>>),
@@ -202,8 +202,10 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], room: &mut Option<LogRoom<'a>>) ->
 }
 
 /// Under all latches: requirements, room, record, application.
-fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
+pub(super) fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
     for leaf in &leaves {
+        // A tree dropped on the way would get its part and lose it, while others keep theirs (D2).
+        leaf.groups[0].inner.check_dropped()?;
         if let Some(place) = leaf.conflict()? {
             let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();
             return Ok(Step::Done(BatchOutcome { conflict: Some(place), lsn }));

@@ -13,6 +13,10 @@ const ALLOCATE: u8 = 1;
 /// Op of a part of kind `SPACE`: the page is freed.
 const RELEASE: u8 = 2;
 
+/// Op of a part whose page is freed as it is: only the allocator hears of it. The page's frame stays dirty, with its
+/// recovery LSN, if it was; readers with a view of it find its version moved.
+pub(super) const LET_GO: u8 = 0;
+
 /// What happens to one latched page.
 pub(super) struct Part<'p, 'b> {
     pub(super) page: PageMut<'p>,
@@ -42,8 +46,10 @@ impl Inner {
                         continue;
                     }
                 }
-                begin_part(&mut record, part.op, id);
-                record.extend_from_slice(part.payload);
+                if part.op != LET_GO {
+                    begin_part(&mut record, part.op, id);
+                    record.extend_from_slice(part.payload);
+                }
             }
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
@@ -63,19 +69,21 @@ impl Inner {
         allocator: impl Fn(PageId, u8, Lsn),
     ) -> Result<Lsn> {
         let position = self.position();
-        for part in &mut parts {
+        for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.begin_change(position);
         }
         let lsn = self.append(room, record);
         for part in &mut parts {
             let id = part.page.id();
-            if let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload) {
+            if part.op != LET_GO
+                && let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload)
+            {
                 self.pool.poison(&format!("page {id} did not take what was logged for it: {}", reason(error)));
                 return Err(damaged(id, reason(error)));
             }
             allocator(id, part.op, lsn);
         }
-        for part in &mut parts {
+        for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.finish_change(lsn);
         }
         Ok(lsn)
@@ -90,7 +98,7 @@ impl Inner {
 fn space_op(op: u8) -> Option<u8> {
     match op {
         ops::INIT => Some(ALLOCATE),
-        ops::FREE => Some(RELEASE),
+        ops::FREE | LET_GO => Some(RELEASE),
         _ => None,
     }
 }

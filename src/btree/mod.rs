@@ -35,6 +35,7 @@ mod create;
 mod create_in;
 mod cursor;
 mod descend;
+mod drop;
 mod get;
 mod lane;
 mod latched;
@@ -45,6 +46,8 @@ mod range;
 mod redo;
 mod scan;
 mod split;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use batch::{BatchAction, BatchOp, BatchOutcome};
@@ -58,7 +61,7 @@ use crate::error::{Error, Result};
 use crate::page::slotted::{max_inline_value, max_key};
 use crate::pool::BufferPool;
 use crate::swip::{AtomicSwip, Swip};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool};
 use crate::types::{Lsn, PageId, SizeClass, TreeId};
 
 /// An ordered map of byte keys to byte values in pages of a pool. Cloning gives another handle to the same tree.
@@ -76,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) root_swip: AtomicSwip,
     /// Merges that were put off.
     pub(crate) untidy: merge::Untidy,
+    /// Set while the record that drops the tree is made, or after it (D2).
+    pub(crate) dropped: AtomicBool,
 }
 
 impl BTree {
@@ -84,7 +89,8 @@ impl BTree {
     #[must_use]
     pub fn open(pool: Arc<BufferPool>, log: Option<Arc<dyn RedoLog>>, tree: TreeId, root: PageId) -> BTree {
         let root_swip = AtomicSwip::new(Swip::evicted(root, SizeClass::ZERO));
-        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy: merge::Untidy::default() }) }
+        let (untidy, dropped) = (merge::Untidy::default(), AtomicBool::new(false));
+        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped }) }
     }
 
     /// The tree's number.

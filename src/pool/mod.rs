@@ -33,6 +33,7 @@ mod fix;
 mod flush;
 mod frame;
 mod lane;
+mod let_go;
 mod load;
 mod mem_store;
 mod new_page;

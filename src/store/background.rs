@@ -1,8 +1,9 @@
-//! What a store does by itself, on threads of its own: it makes the log durable, frees frames ahead of demand, and makes
-//! checkpoints. On disks where a seed decides everything there are none of these: the calls that need such work do it.
+//! What a store does by itself, on threads of its own: it makes the log durable, frees frames ahead of demand, makes
+//! checkpoints, and frees what is left of dropped trees. On disks where a seed decides everything there are none of these: the calls that need such work do it.
 //!
 //! The threads share the engine, not a handle: they keep nothing open, and end when the stop signal is given.
 
+use super::catalog::Catalog;
 use super::engine::{Engine, IDLE};
 use super::options::Durability;
 use crate::error::Result;
@@ -17,14 +18,16 @@ const REST: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// `Io` if the system has no threads to give.
-pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>) -> Result<()> {
+pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catalog>) -> Result<()> {
     let start = |name, run: fn(&Engine)| {
         let engine = engine.clone();
         threads.start(name, move || run(&engine))
     };
     start("pagebox-log", flush_log)?;
     start("pagebox-pages", provide_frames)?;
-    start("pagebox-check", make_checkpoints)
+    start("pagebox-check", make_checkpoints)?;
+    let (engine, catalog) = (engine.clone(), catalog.clone());
+    threads.start("pagebox-free", move || free_dropped(&engine, &catalog))
 }
 
 /// Makes the log durable when asked ([`Wal::request_flush`](crate::wal::Wal::request_flush)), and in relaxed mode before
@@ -77,6 +80,14 @@ fn make_checkpoints(engine: &Engine) {
         let _ = wal.prepare_ahead();
         #[cfg(feature = "metrics")]
         engine.stats().publish(&engine.files.dir.display().to_string());
+        engine.stop.sleep(IDLE);
+    }
+}
+
+/// Frees what is left of dropped trees: from before the store was opened, after errors, and once the last handle is gone.
+fn free_dropped(engine: &Engine, catalog: &Catalog) {
+    while !engine.stop.is_stopped() {
+        catalog.free_dropped(engine);
         engine.stop.sleep(IDLE);
     }
 }

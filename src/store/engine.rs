@@ -166,9 +166,13 @@ impl Engine {
 
     /// Looks after the space that frees have left pending: called after writes, every so often.
     pub(crate) fn after_write(&self) {
-        if self.writes.add_one() % SPACE_CHECK != SPACE_CHECK - 1 {
-            return;
+        if self.writes.add_one() % SPACE_CHECK == SPACE_CHECK - 1 {
+            self.look_at_space();
         }
+    }
+
+    /// Has a checkpoint made if much space is pending.
+    pub(crate) fn look_at_space(&self) {
         let pending = self.pool.allocator().pending_pages();
         let page = self.pool.page_size() as u64;
         if pending * page >= PENDING_WORTH && pending >= self.pool.allocator().end().get() / 8 {

@@ -10,6 +10,8 @@ pub struct CheckReport {
     pub trees: u64,
     /// Pages that belong to a tree.
     pub tree_pages: u64,
+    /// Pages of dropped trees that are still to be freed.
+    pub dropped_pages: u64,
     /// Key-value pairs in all trees but the catalog.
     pub records: u64,
     /// Pages (of the store's page size) that are free.

@@ -41,6 +41,8 @@ pub struct Session {
     clock: Clock,
     store: Option<Store>,
     trees: BTreeMap<u8, Tree>,
+    /// Handles to trees that were dropped.
+    stale: Vec<Tree>,
     /// Whether a change is durable when it returns.
     acknowledges_each: bool,
     pub history: History,
@@ -78,6 +80,7 @@ impl Session {
             clock,
             store: None,
             trees: BTreeMap::new(),
+            stale: Vec::new(),
             acknowledges_each,
             history: History::new(base),
             issued: Vec::new(),
@@ -158,6 +161,7 @@ impl Session {
     /// Closes the store; everything issued is then acknowledged.
     pub fn close(&mut self) -> Result<(), String> {
         self.trees.clear();
+        self.stale.clear();
         let store = self.store.take().expect("the session is open");
         let stats = store.stats();
         self.did.evictions += stats.evictions;
@@ -172,7 +176,34 @@ impl Session {
         })
     }
 
+    fn drop_tree(&mut self, number: u8, keep: bool, txn: &Txn) -> Result<(), String> {
+        let name = tree_name(number);
+        let there = self.store().existing_tree(&name).map_err(text("existing_tree"))?;
+        self.issue(txn.clone());
+        let dropped = self.store().drop_tree(&name).map_err(text("drop_tree"))?;
+        check(dropped == there.is_some(), || format!("drop_tree of {name} says there: {dropped}"))?;
+        self.trees.remove(&number);
+        if let Some(stale) = there {
+            let found = stale.get(b"k");
+            check(matches!(found, Err(Error::NotFound { .. })), || format!("a dropped tree answers {found:?}"))?;
+            let found = stale.insert(b"k", b"v");
+            check(matches!(found, Err(Error::NotFound { .. })), || format!("a dropped tree takes {found:?}"))?;
+            self.stale.push(stale);
+        }
+        if !keep {
+            self.stale.clear();
+        }
+        Ok(())
+    }
+
     fn change(&mut self, call: Call, txn: &Txn) -> Result<(), String> {
+        if let Call::Drop(number, keep) = call {
+            self.drop_tree(number, keep, txn)?;
+            if self.acknowledges_each {
+                self.acknowledge();
+            }
+            return Ok(());
+        }
         let mut handles = Vec::with_capacity(txn.len());
         for write in txn {
             handles.push(self.tree(write.tree)?);

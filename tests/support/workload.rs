@@ -31,6 +31,8 @@ pub struct Shape {
     pub reopen_every: u64,
     /// Steps between removals of all records of a tree, about; 0 for none.
     pub clear_every: u64,
+    /// Steps between drops of a tree, about; 0 for none.
+    pub drop_every: u64,
 }
 
 impl Shape {
@@ -50,6 +52,7 @@ impl Shape {
             sync_every: 2 + rng.below(40),
             reopen_every: sometimes(rng, 200),
             clear_every: sometimes(rng, 400),
+            drop_every: sometimes(rng, 150),
         }
     }
 }
@@ -69,6 +72,8 @@ pub enum Call {
     Batch,
     /// `Tree::remove_range` over everything; each write is a transaction of its own, in the order of the keys.
     Clear(u8),
+    /// `Store::drop_tree`: all records of the tree go in one transaction. With the flag, a handle to it lives on.
+    Drop(u8, bool),
 }
 
 /// One step of a workload.
@@ -155,6 +160,9 @@ impl Generator {
         let tree = self.rng.below(self.shape.trees.into()) as u8;
         if self.due(self.shape.clear_every) {
             return Step::Change(Call::Clear(tree), removal_of(now, tree));
+        }
+        if self.due(self.shape.drop_every) {
+            return Step::Change(Call::Drop(tree, self.rng.percent(30)), removal_of(now, tree));
         }
         if self.rng.percent(self.shape.reads) {
             let at = self.rng.below(self.shape.keys);

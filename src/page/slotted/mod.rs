@@ -43,6 +43,7 @@ pub mod ops;
 
 mod build;
 mod content;
+mod detach;
 mod edit;
 mod inner;
 mod read;

@@ -15,6 +15,8 @@
 //! | [`REMOVE_SEPARATOR`] | separator; the child on its right goes with it |
 //! | [`FREE`] | nothing: the page is no node any more |
 //! | [`REBUILD`] | a [`Content`]: a node becomes another, keeping its page: roots that grow and shrink |
+//! | [`ENTOMB`] | nothing: the root of a dropped tree becomes a tombstone, its content stays |
+//! | [`DETACH`] | `children to keep: u16`: the last children go, from a node of a dropped tree |
 
 use super::*;
 use crate::page::bytes::PageWriter;
@@ -41,6 +43,10 @@ pub const REMOVE_SEPARATOR: u8 = 8;
 pub const FREE: u8 = 9;
 /// Rewrites a node in its page.
 pub const REBUILD: u8 = 10;
+/// Makes a root a tombstone: no node any more, but its content still leads to the pages of the tree.
+pub const ENTOMB: u8 = 20;
+/// Takes the last children off an inner node of a dropped tree.
+pub const DETACH: u8 = 21;
 
 /// The bytes an `INSERT` or `UPDATE` payload takes beside key and value.
 pub const RECORD_OVERHEAD: usize = 2;
@@ -83,7 +89,8 @@ pub fn decode_separator(payload: &[u8]) -> Option<(&[u8], PageId)> {
 /// damaged itself, worthless as before. Never panics on account of either.
 pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result<(), EditError> {
     let mut node = SlottedPageMut::new(page);
-    if !matches!(op, INIT | FREE) && node.page.reader().u8(header::KIND)? != PageKind::BTREE.get() {
+    let kind = PageKind::new(node.page.reader().u8(header::KIND)?);
+    if !matches!(op, INIT | FREE) && kind != PageKind::BTREE && !(op == DETACH && kind == PageKind::TOMBSTONE) {
         return Err(EditError::Damaged("a node operation on a page that is none"));
     }
     match op {
@@ -112,6 +119,14 @@ pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result
         FREE => {
             free(&mut node.page, id);
             Ok(())
+        }
+        ENTOMB => {
+            node.page.set_u8(header::KIND, PageKind::TOMBSTONE.get());
+            Ok(())
+        }
+        DETACH => {
+            let keep = payload.try_into().map(u16::from_le_bytes).map_err(|_| SHORT)?;
+            node.detach(usize::from(keep))
         }
         _ => Err(EditError::Damaged("an unknown operation")),
     }
