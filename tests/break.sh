@@ -14,6 +14,7 @@ breaks=(
     "split_half     B3: a split's record lacks the new page"
     "page_checksum  a page whose checksum does not fit is taken as it is"
     "reuse_freed    A1: a freed page is reused at once"
+    "bulk_sync      D4: a bulk load's pages are not synced before the record that refers to them"
     "double_write   P7: double-write slots are reused before the in-place writes are synced"
 )
 

@@ -132,7 +132,7 @@ fn every_step_frees_what_it_says_and_nothing_else() {
             let mut reachable: std::collections::BTreeSet<_> = pages.into_iter().collect();
             reachable.extend(bed.tree.check().unwrap().pages);
             assert_eq!(reachable, btree_support::allocated(&bed.log.records()));
-            btree_support::redo(&bed.log.records());
+            btree_support::redo(&bed.log.records(), &bed.pages.unlogged.lock().unwrap());
             match tree.reclaim_step().unwrap() {
                 0 => break,
                 freed => left -= freed,
@@ -203,7 +203,7 @@ fn one_call(tree: &BTree, kept: &BTree, t: u64, i: u64, n: u64, pairs: &AtomicU6
         1 => {
             let name = [key(at), i.to_le_bytes().to_vec()].concat();
             tree.insert(&name, &vec![b'w'; (i % 900) as usize])?;
-            if i % 3 == 0 {
+            if i.is_multiple_of(3) {
                 tree.remove(&name)?;
             }
         }

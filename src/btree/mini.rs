@@ -34,9 +34,22 @@ impl Inner {
     /// those that [`ops::FREE`] ends as freed. Everything that can be refused was checked by the caller: what fails here
     /// poisons the pool.
     pub(super) fn commit(&self, room: Option<LogRoom<'_>>, parts: Vec<Part<'_, '_>>) -> Result<Lsn> {
+        self.commit_with(room, &[], parts)
+    }
+
+    /// [`Inner::commit`], for a record that also allocates `places`: reserved, and written already (D4).
+    pub(super) fn commit_with(
+        &self,
+        room: Option<LogRoom<'_>>,
+        places: &[(PageId, SizeClass)],
+        parts: Vec<Part<'_, '_>>,
+    ) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
-            let mut space = false;
+            let mut space = !places.is_empty();
+            for &(id, class) in places {
+                record.begin_part(PageKind::SPACE, ALLOCATE, class, false, id);
+            }
             for part in &parts {
                 let id = part.page.id();
                 if let Some(op) = space_op(part.op) {
@@ -53,11 +66,15 @@ impl Inner {
             }
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
-            self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
+            let lsn = self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
                 (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
                 (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),
                 _ => {}
-            })
+            })?;
+            if let Some(gate) = &gate {
+                places.iter().for_each(|&(id, class)| self.pool.allocator().apply_allocation(gate, id, class));
+            }
+            Ok(lsn)
         })
     }
 

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bulk;
 mod check;
 mod create;
 mod create_in;
@@ -39,6 +40,7 @@ mod drop;
 mod get;
 mod lane;
 mod latched;
+mod link;
 mod log;
 mod merge;
 mod mini;
@@ -51,6 +53,7 @@ mod tests;
 mod write;
 
 pub use batch::{BatchAction, BatchOp, BatchOutcome};
+pub use bulk::BulkLoad;
 pub use check::TreeCheck;
 pub use log::{LogRoom, RedoLog};
 pub use range::Range;

@@ -6,6 +6,7 @@ use super::latched::Leaf;
 use super::*;
 use crate::page::slotted::SlottedPage;
 use crate::pool::{Interrupt, MemPageStore, NoLog, PoolOptions};
+use crate::sync::{AtomicU64, Ordering};
 
 const PAGE: usize = 4096;
 
@@ -87,4 +88,50 @@ fn a_batch_over_a_tree_that_is_dropped_meanwhile_does_nothing() {
     let leaves = vec![Leaf { page: leaf, groups: &groups[1], first: 0 }];
     assert!(matches!(carry_out(leaves, &mut None), Ok(Step::Done(_))));
     assert_eq!(other.get(b"x").unwrap().as_deref(), Some(&b"new"[..]));
+}
+
+/// A log without room for long records, that keeps none.
+struct ShortLog(AtomicU64);
+
+impl RedoLog for ShortLog {
+    fn reserve(&self, bytes: usize) -> Result<LogRoom<'_>> {
+        // A split's record is never too long.
+        assert!(bytes <= self.max_record_bytes() || bytes == 2 * PAGE + 1024);
+        Ok(LogRoom::unbounded())
+    }
+
+    fn append(&self, _room: LogRoom<'_>, record: &[u8]) -> Lsn {
+        // Relaxed: one thread.
+        Lsn::new(self.0.fetch_add(record.len() as u64, Ordering::Relaxed) + record.len() as u64)
+    }
+
+    fn position(&self) -> Lsn {
+        Lsn::new(self.0.load(Ordering::Relaxed))
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        2048
+    }
+}
+
+/// Where the record that links a portion would be too long, its records go the ordinary way.
+#[test]
+fn a_portion_that_cannot_be_linked_is_inserted() {
+    let options = PoolOptions::default().memory(PoolOptions::floor(PAGE));
+    let pool = Arc::new(BufferPool::new(Arc::new(MemPageStore::new(PAGE)), Arc::new(NoLog), options).unwrap());
+    let log = Arc::new(ShortLog(AtomicU64::new(1)));
+    let tree = BTree::create(pool, Some(log), TreeId::new(7)).unwrap().0;
+    let mut load = tree.bulk_load();
+    for n in 0..400 {
+        load.put(&key(n), &[b'v'; 300]).unwrap();
+        load.advance().unwrap();
+    }
+    assert_eq!(load.finish().unwrap().0, 400);
+    assert!(tree.iter().map(|pair| pair.unwrap().0).eq((0..400).map(key)));
+    let check = tree.check().unwrap();
+    assert!(check.errors.is_empty(), "{:?}", check.errors);
+    let map = tree.inner.pool.allocator().map();
+    let units = |extents: &[crate::pool::Extent]| extents.iter().map(|extent| extent.units).sum::<u64>();
+    let used = map.end.get() - map.first.get() - units(&map.free) - units(&map.pending);
+    assert_eq!((used, units(&map.reserved)), (check.pages.len() as u64, 0), "the portions' places are free again");
 }

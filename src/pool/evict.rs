@@ -60,7 +60,7 @@ impl BufferPool {
     }
 
     /// Accounts for memory about to be touched; false if the budget has no room.
-    fn commit_bytes(&self, bytes: u64) -> bool {
+    pub(super) fn commit_bytes(&self, bytes: u64) -> bool {
         // Relaxed: only the sum matters, and the compare-exchange keeps it within the budget.
         self.resident
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
@@ -69,7 +69,7 @@ impl BufferPool {
             .is_ok()
     }
 
-    fn uncommit_bytes(&self, bytes: u64) {
+    pub(super) fn uncommit_bytes(&self, bytes: u64) {
         // Relaxed: see `commit_bytes`.
         self.resident.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -100,7 +100,7 @@ impl BufferPool {
     }
 
     /// One attempt: a clean victim, or a batch of dirty ones written and evicted, or memory taken from other classes.
-    fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
+    pub(super) fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
         let frames = &self.frames[class.get() as usize];
         let sweep = self.sweep(frames);
         if sweep.victim.is_some() {

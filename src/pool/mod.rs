@@ -44,6 +44,7 @@ mod space;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unlogged;
 mod view;
 
 pub use double_write::{DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
@@ -54,6 +55,7 @@ pub use new_page::NewPage;
 pub use options::PoolOptions;
 pub use page_store::{PageImage, PageStore};
 pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
+pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 
 use crate::error::{Error, Result};

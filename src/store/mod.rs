@@ -59,6 +59,7 @@ mod sync_point;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tree_bulk;
 mod tree_write;
 
 pub use batch::Batch;

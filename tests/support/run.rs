@@ -209,7 +209,7 @@ impl Session {
             handles.push(self.tree(write.tree)?);
         }
         let before = txn.first().and_then(|w| self.history.now().get(&(w.tree, w.key.clone())).cloned());
-        if matches!(call, Call::Clear(_)) {
+        if matches!(call, Call::Clear(_) | Call::Cut(_) | Call::Load(_)) {
             txn.iter().for_each(|write| self.issue(vec![write.clone()]));
         } else {
             self.issue(txn.clone());
@@ -218,6 +218,17 @@ impl Session {
             Call::Clear(number) => {
                 let gone = self.tree(number)?.remove_range(..).map_err(text("remove_range"))?;
                 check(gone == txn.len() as u64, || format!("remove_range took {gone} of {} records", txn.len()))?;
+            }
+            Call::Cut(number) => {
+                let (Some(first), Some(last)) = (txn.first(), txn.last()) else { return Ok(()) };
+                let gone =
+                    self.tree(number)?.remove_range(&first.key[..]..=&last.key[..]).map_err(text("remove_range"))?;
+                check(gone == txn.len() as u64, || format!("remove_range took {gone} of {} records", txn.len()))?;
+            }
+            Call::Load(number) => {
+                let records = txn.iter().map(|write| (&write.key, write.value.as_deref().unwrap_or_default()));
+                let loaded = self.tree(number)?.bulk_load(records).map_err(text("bulk_load"))?;
+                check(loaded == txn.len() as u64, || format!("bulk_load took {loaded} of {} records", txn.len()))?;
             }
             Call::Batch => {
                 let mut batch = Batch::new();

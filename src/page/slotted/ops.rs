@@ -15,6 +15,7 @@
 //! | [`REMOVE_SEPARATOR`] | separator; the child on its right goes with it |
 //! | [`FREE`] | nothing: the page is no node any more |
 //! | [`REBUILD`] | a [`Content`]: a node becomes another, keeping its page: roots that grow and shrink |
+//! | [`EXTEND`] | an upper fence or none, and children: they come behind those of the last inner node of a level |
 //! | [`ENTOMB`] | nothing: the root of a dropped tree becomes a tombstone, its content stays |
 //! | [`DETACH`] | `children to keep: u16`: the last children go, from a node of a dropped tree |
 
@@ -43,6 +44,8 @@ pub const REMOVE_SEPARATOR: u8 = 8;
 pub const FREE: u8 = 9;
 /// Rewrites a node in its page.
 pub const REBUILD: u8 = 10;
+/// Adds children behind the last one, and an upper fence.
+pub const EXTEND: u8 = 22;
 /// Makes a root a tombstone: no node any more, but its content still leads to the pages of the tree.
 pub const ENTOMB: u8 = 20;
 /// Takes the last children off an inner node of a dropped tree.
@@ -115,6 +118,7 @@ pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result
             let (separator, child) = decode_separator(payload).ok_or(SHORT)?;
             node.insert_separator(separator, child)
         }
+        EXTEND => node.extend(payload),
         REMOVE_SEPARATOR => node.remove_separator(payload),
         FREE => {
             free(&mut node.page, id);
