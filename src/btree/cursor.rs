@@ -126,12 +126,17 @@ impl Inner {
         out: &mut LeafCopy,
         fence: &mut Vec<u8>,
     ) -> Result<bool, Interrupt> {
-        let view = self.descend(seek(window, take), 0)?.view;
+        let reached = self.descend(seek(window, take), 0)?;
+        let view = reached.view;
         let node = sound(&view, SlottedPage::open(view.reader()))?;
         // Count and prefix are known to be true before they bound the copying.
         view.validate()?;
         let more = sound(&view, copy(&node, window, take, out, fence))?;
         view.validate()?;
+        if node.count() == 0 && reached.parent.is_some() && more {
+            // A merge that was put off and forgotten; the next removal sees to it.
+            self.untidy.put(if let Take::Front(_) = take { &window.low } else { fence });
+        }
         Ok(more)
     }
 }

@@ -46,6 +46,7 @@ mod merge;
 mod mini;
 mod range;
 mod redo;
+mod remove_range;
 mod scan;
 mod split;
 #[cfg(test)]
@@ -56,8 +57,10 @@ pub use batch::{BatchAction, BatchOp, BatchOutcome};
 pub use bulk::BulkLoad;
 pub use check::TreeCheck;
 pub use log::{LogRoom, RedoLog};
+pub(crate) use merge::sparse_leaves;
 pub use range::Range;
 pub use redo::BTreeRedo;
+pub use remove_range::RangeStep;
 pub use write::{CasOutcome, Changed};
 
 use crate::error::{Error, Result};

@@ -25,9 +25,12 @@ pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catal
     };
     start("pagebox-log", flush_log)?;
     start("pagebox-pages", provide_frames)?;
+    let start = |name, run: fn(&Engine, &Catalog)| {
+        let (engine, catalog) = (engine.clone(), catalog.clone());
+        threads.start(name, move || run(&engine, &catalog))
+    };
     start("pagebox-check", make_checkpoints)?;
-    let (engine, catalog) = (engine.clone(), catalog.clone());
-    threads.start("pagebox-free", move || free_dropped(&engine, &catalog))
+    start("pagebox-free", free_dropped)
 }
 
 /// Makes the log durable when asked ([`Wal::request_flush`](crate::wal::Wal::request_flush)), and in relaxed mode before
@@ -69,12 +72,15 @@ fn provide_frames(engine: &Engine) {
 
 /// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them; publishes
 /// the store's numbers, with the feature `metrics`, four times a second.
-fn make_checkpoints(engine: &Engine) {
+fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
     let Some(wal) = &engine.wal else { return };
     while !engine.stop.is_stopped() {
         // Relaxed: advice, together with the wake-up.
-        if engine.wanted.load(Ordering::Relaxed) && engine.checkpoint().is_err() {
-            engine.wanted.store(false, Ordering::Relaxed);
+        if engine.wanted.load(Ordering::Relaxed) {
+            catalog.tidy(engine);
+            if engine.checkpoint().is_err() {
+                engine.wanted.store(false, Ordering::Relaxed);
+            }
         }
         // A full disk is for the writer to report who needs the segment.
         let _ = wal.prepare_ahead();

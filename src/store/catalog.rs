@@ -10,13 +10,15 @@
 
 use super::dropping::Dropped;
 use super::engine::Engine;
-use crate::btree::{BTree, BatchAction, BatchOp, RedoLog};
+use crate::btree::{BTree, BatchAction, BatchOp, RedoLog, sparse_leaves};
 use crate::error::{Error, Result, Site};
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::types::{Lsn, PageId, TreeId};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+/// Leaves merged before a checkpoint at most.
+const TIDY_MOST: usize = 4096;
 /// The longest name, in bytes.
 const MAX_NAME: usize = 255;
 const ENTRY_BYTES: usize = 12;
@@ -32,7 +34,7 @@ pub(crate) struct Catalog {
     pub(super) registry: Mutex<HashMap<Arc<str>, BTree>>,
     /// Dropped trees that are not all freed, and that nobody is freeing.
     pub(super) dropped: Mutex<Vec<Dropped>>,
-    /// Held by whoever frees pages of dropped trees, for a step; and by a check, so that pages hold still.
+    /// Held by whoever frees pages of dropped trees, for a step, or merges leaves; and by a check, so that pages hold still.
     pub(super) freeing: Mutex<()>,
 }
 
@@ -104,6 +106,42 @@ impl Catalog {
         }
         let (registry, dropped) = (Mutex::new(HashMap::new()), Mutex::new(unfinished));
         Ok(Catalog { tree, registry, dropped, freeing: Mutex::new(()) })
+    }
+
+    /// Merges leaves that have become sparse and were not merged then, because others were in the way. Best effort, and of
+    /// bounded length; called before a checkpoint, with no latch and no lock held.
+    pub(crate) fn tidy(&self, engine: &Engine) {
+        if engine.wal.is_none() || engine.check_poison().is_err() {
+            return;
+        }
+        // Not under a check's feet.
+        let Some(_freeing) = self.freeing.try_lock() else { return };
+        let open: HashMap<TreeId, BTree> = {
+            let registry = self.registry.lock();
+            registry.values().chain([&self.tree]).map(|tree| (tree.id(), tree.clone())).collect()
+        };
+        open.values().for_each(|tree| tree.tidy(None));
+        let mut others: Option<HashMap<TreeId, BTree>> = None;
+        for (id, key) in sparse_leaves(&engine.pool, TIDY_MOST) {
+            let tree = open.get(&id).or_else(|| {
+                // Changed before a crash, and not asked for since.
+                let others = others.get_or_insert_with(|| self.listed(engine).unwrap_or_default());
+                others.get(&id)
+            });
+            if let Some(tree) = tree {
+                tree.tidy(Some(&key));
+            }
+        }
+    }
+
+    fn listed(&self, engine: &Engine) -> Result<HashMap<TreeId, BTree>> {
+        let mut trees = HashMap::new();
+        self.entries(|id, root, dropped| {
+            if !dropped {
+                trees.insert(id, BTree::open(engine.pool.clone(), redo_log(engine), id, root));
+            }
+        })?;
+        Ok(trees)
     }
 
     /// Calls `f` with the name of every tree that is not dropped, in ascending order.

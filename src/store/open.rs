@@ -156,6 +156,7 @@ impl Inner {
         }
         engine.pool.wake_provider();
         self.threads.join();
+        self.catalog.tidy(engine);
         let result = match &engine.wal {
             None => Ok(()),
             // The log first: if the checkpoint finds no space, nothing is lost all the same.

@@ -158,6 +158,7 @@ impl Store {
         let engine = &self.inner.engine;
         let _call = engine.running.enter()?;
         self.inner.catalog.free_dropped(engine);
+        self.inner.catalog.tidy(engine);
         engine.checkpoint()
     }
 

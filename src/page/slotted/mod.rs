@@ -51,6 +51,7 @@ mod read;
 pub(crate) mod scratch;
 mod search;
 mod separator;
+pub(crate) mod shrink;
 mod split;
 mod stage;
 #[cfg(test)]
