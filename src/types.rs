@@ -185,6 +185,8 @@ impl PageKind {
     pub const SNAPSHOT: PageKind = PageKind(4);
     /// Part of a large value's content.
     pub const VALUE: PageKind = PageKind(5);
+    /// The root of a tree that was dropped, with its content: what leads to the pages that are still to be freed.
+    pub const TOMBSTONE: PageKind = PageKind(6);
     /// The first kind that is an engine author's own; those below belong to pagebox.
     pub const FIRST_USER: PageKind = PageKind(64);
 

@@ -16,6 +16,7 @@ breaks=(
     "reuse_freed       crash_campaign                A1: a freed page is reused at once"
     "value_sync        crash_campaign                V1: a large value is referred to before it is durable"
     "readers           readers_while_values_are_overwritten_and_space_is_reused V3: space is reused while a registered reader may still read it"
+    "bulk_sync         crash_campaign                D4: a bulk load's pages are not synced before the record that refers to them"
     "double_write      crash_campaign                P7: double-write slots are reused before the in-place writes are synced"
     "read_unvalidated  histories_are_linearizable    L4: a lookup's leaf is not validated"
     "child_unvalidated histories_are_linearizable    L4: a parent is not validated once its child is found"

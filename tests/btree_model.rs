@@ -72,11 +72,16 @@ enum Op {
     Range(Key, Key, bool),
     RemoveRun(Key, u8),
     Batch(Vec<(Key, Option<Value>)>, bool),
+    /// That many records behind all others, with values and the lengths of the keys in turn; one too many out of order?
+    Load(u16, Vec<Value>, Vec<u8>, bool),
 }
 
 impl Arbitrary for Op {
     fn arbitrary(g: &mut Gen) -> Op {
-        match u8::arbitrary(g) % 16 {
+        match u8::arbitrary(g) % 17 {
+            16 => {
+                Op::Load(u16::arbitrary(g) % 200, Arbitrary::arbitrary(g), Arbitrary::arbitrary(g), bool::arbitrary(g))
+            }
             0..=6 => Op::Insert(Key::arbitrary(g), Value::arbitrary(g)),
             7 => Op::Replace(Key::arbitrary(g), Value::arbitrary(g)),
             8 | 9 => Op::Remove(Key::arbitrary(g)),
@@ -155,7 +160,40 @@ fn step(tree: &BTree, model: &mut Model, op: &Op) {
             }
         }
         Op::Batch(changes, fails) => batch(tree, model, changes, *fails),
+        Op::Load(n, values, lens, fails) => load(tree, model, *n, values, lens, *fails),
     }
+}
+
+/// Above every key that is made otherwise.
+const LOADED: [u8; 5] = [0xff; 5];
+
+fn load(tree: &BTree, model: &mut Model, n: u16, values: &[Value], lens: &[u8], fails: bool) {
+    let last = model.keys().next_back().and_then(|key| key.strip_prefix(&LOADED));
+    let next = last.map_or(0, |rest| u32::from_be_bytes(rest[..4].try_into().unwrap()) + 1);
+    let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for i in 0..u32::from(n) {
+        let mut key = [&LOADED[..], &(next + i).to_be_bytes()].concat();
+        let len = lens.get(i as usize % lens.len().max(1)).copied().unwrap_or(0);
+        key.resize(key.len() + usize::from(len) * usize::from(len) / 128, b'l');
+        let value = values.get(i as usize % values.len().max(1)).map_or(Vec::new(), |v| v.bytes(tree.max_value()));
+        records.push((key, value));
+    }
+    let wrong = fails.then(|| match records.last() {
+        Some((key, _)) => key.clone(),
+        None => model.keys().next_back().cloned().unwrap_or_default(),
+    });
+    let mut bulk = tree.bulk_load();
+    for (key, value) in &records {
+        bulk.put(key, value).unwrap();
+        if bulk.is_due() {
+            bulk.advance().unwrap();
+        }
+    }
+    if let Some(wrong) = wrong.filter(|_| !records.is_empty() || !model.is_empty()) {
+        assert!(matches!(bulk.put(&wrong, b""), Err(Error::Unsorted { index, .. }) if index == u64::from(n)));
+    }
+    assert_eq!(bulk.finish().unwrap().0, u64::from(n));
+    model.extend(records);
 }
 
 fn ranges(tree: &BTree, model: &Model, low: &[u8], high: &[u8], down: bool) {
@@ -388,7 +426,7 @@ fn a_split_record_without_its_new_page_is_noticed() {
     builder.finish();
     records[at].1 = shorter;
     let noticed = std::panic::catch_unwind(|| {
-        let pages = redo(&records);
+        let pages = redo(&records, &[]);
         assert!(pages.contains_key(&lost));
     });
     assert!(noticed.is_err(), "redo went on without a page that a split made");

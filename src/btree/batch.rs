@@ -59,7 +59,7 @@ pub(super) struct Group<'a> {
     pub(super) write: Option<Option<&'a [u8]>>,
 }
 
-enum Step {
+pub(super) enum Step {
     /// With one group each of the leaves that its removals left sparse.
     Done(BatchOutcome, Vec<usize>),
     /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
@@ -246,11 +246,17 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option
 }
 
 /// Under all latches: requirements, room, record, application.
-fn carry_out<'a>(leaves: Vec<Leaf<'a, 'a>>, side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
+pub(super) fn carry_out<'a>(
+    leaves: Vec<Leaf<'a, 'a>>,
+    side: &Side<'_>,
+    room: &mut Option<LogRoom<'a>>,
+) -> Result<Step> {
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
         return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
     };
     for leaf in &leaves {
+        // A tree dropped on the way would get its part and lose it, while others keep theirs (D2).
+        leaf.groups[0].inner.check_dropped()?;
         match leaf.judge(side)? {
             Judged::Holds => {}
             Judged::Conflict(place) => {

@@ -87,13 +87,24 @@ impl Inner {
         out: &mut LeafCopy,
         fence: &mut Vec<u8>,
     ) -> Result<bool, Interrupt> {
-        let view = match seek(window, take) {
-            Seek::Key(key) => self.leaf(key)?.0,
-            seek => self.descend(seek, 0)?.view,
+        let (view, alone) = match seek(window, take) {
+            Seek::Key(key) => {
+                let (view, _) = self.leaf(key)?;
+                (view, view.id() == self.root)
+            }
+            seek => {
+                let reached = self.descend(seek, 0)?;
+                (reached.view, reached.parent.is_none())
+            }
         };
         let more = sound(&view, copy(view.reader(), window, take, out, fence))?;
+        let empty = sound(&view, SlottedPage::open(view.reader()))?.count() == 0;
         out.register(self);
         view.validate()?;
+        if empty && !alone && more {
+            // A merge that was put off and forgotten; the next removal sees to it.
+            self.untidy.put(if let Take::Front(_) = take { &window.low } else { fence });
+        }
         Ok(more)
     }
 }

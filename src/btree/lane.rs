@@ -4,7 +4,7 @@ use super::Inner;
 use super::descend::Seek;
 use super::redo::damaged;
 use crate::error::{Error, Result};
-use crate::page::bytes::OutOfBounds;
+use crate::page::bytes::{OutOfBounds, PageReader};
 use crate::page::slotted::SlottedPage;
 use crate::pool::{PageMut, PageRef, SlowLane};
 use crate::types::{PageId, SizeClass};
@@ -17,7 +17,10 @@ const TURNS: usize = 16;
 /// A page latched in the lane: as the caller wanted it.
 pub(super) trait Latched<'p>: Sized {
     fn latch(lane: &mut SlowLane<'p>, id: PageId) -> Result<Self>;
-    fn node(&self) -> Result<SlottedPage<'_>, OutOfBounds>;
+    fn page(&self) -> PageReader<'_>;
+    fn node(&self) -> Result<SlottedPage<'_>, OutOfBounds> {
+        SlottedPage::open(self.page())
+    }
 }
 
 impl<'p> Latched<'p> for PageRef<'p> {
@@ -25,8 +28,8 @@ impl<'p> Latched<'p> for PageRef<'p> {
         lane.shared(id, SizeClass::ZERO)
     }
 
-    fn node(&self) -> Result<SlottedPage<'_>, OutOfBounds> {
-        SlottedPage::open(self.reader())
+    fn page(&self) -> PageReader<'_> {
+        self.reader()
     }
 }
 
@@ -35,8 +38,8 @@ impl<'p> Latched<'p> for PageMut<'p> {
         lane.exclusive(id, SizeClass::ZERO)
     }
 
-    fn node(&self) -> Result<SlottedPage<'_>, OutOfBounds> {
-        SlottedPage::open(self.reader())
+    fn page(&self) -> PageReader<'_> {
+        self.reader()
     }
 }
 
@@ -87,6 +90,10 @@ impl Inner {
                 // The root itself: its level may change while it is latched anew, so look again.
                 drop(above);
                 let page = P::latch(lane, id)?;
+                // Nor need it be this tree's any more.
+                if !self.is_own(page.page()) {
+                    return Err(self.gone());
+                }
                 if page.node().map_err(out(id))?.level() <= level {
                     return Ok(page);
                 }

@@ -1,15 +1,20 @@
 //! Winning pages back: merging sparse nodes with a neighbour, and shrinking the root. Best effort: a merge that cannot have
-//! its latches is put off, remembered, and tried again by a later removal.
+//! its latches is put off, remembered, and tried again by a later removal; a walk that meets an empty leaf remembers it too;
+//! and what none of them gets at is found when a checkpoint looks over the leaves that have changed since the last one
+//! ([`sparse_leaves`]).
 
-use super::Inner;
 use super::descend::{Seek, rest, sound};
-use super::mini::Part;
+use super::mini::{LET_GO, Part};
 use super::redo::damaged;
 use super::write::is_sparse;
+use super::{BTree, Inner, LogRoom};
 use crate::error::Result;
+use crate::page::bytes::OutOfBounds;
+use crate::page::header;
 use crate::page::slotted::{SlottedPage, ops, scratch};
-use crate::pool::{Interrupt, PageMut, PageView};
+use crate::pool::{BufferPool, Interrupt, PageMut, PageView};
 use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::types::{PageKind, TreeId};
 
 /// Attempts at one merge before it is put off.
 const ATTEMPTS: usize = 4;
@@ -24,8 +29,9 @@ pub(crate) struct Untidy {
 }
 
 impl Untidy {
-    fn put(&self, key: &[u8]) {
-        let mut keys = self.keys.lock();
+    /// Remembers a key, unless others are at it, or enough are remembered.
+    pub(super) fn put(&self, key: &[u8]) {
+        let Some(mut keys) = self.keys.try_lock() else { return };
         if keys.len() < PUT_OFF && !keys.iter().any(|there| there == key) {
             keys.push(key.to_vec());
         }
@@ -64,7 +70,7 @@ impl Inner {
         }
     }
 
-    fn tidy_up(&self, key: &[u8]) {
+    pub(super) fn tidy_up(&self, key: &[u8]) {
         for level in 0..=u8::MAX {
             match self.merge_level(key, level) {
                 Ok(Some(Step::Above)) => {}
@@ -138,22 +144,41 @@ impl Inner {
         let parent = parent.try_exclusive()?;
         let left = left.try_exclusive()?;
         let right = right.try_exclusive()?;
-        let id = left.id();
-        let out = |_| damaged(id, "an offset leads outside of the page");
         scratch::with(|content| {
-            scratch::with(|separator| {
-                let node = SlottedPage::open(right.reader()).map_err(out)?;
-                node.lower_fence(separator).map_err(out)?;
-                node.encode_all(content).map_err(out)?;
-                let parts = vec![
-                    Part { page: parent, op: ops::REMOVE_SEPARATOR, payload: separator },
-                    Part { page: left, op: ops::ABSORB, payload: content },
-                    Part { page: right, op: ops::FREE, payload: &[] },
-                ];
-                self.commit(room, parts)?;
-                Ok(true)
-            })
-        })
+            scratch::with(|separator| self.merge_latched(parent, left, right, room, (content, separator)))
+        })?;
+        Ok(true)
+    }
+
+    fn merge_latched<'l>(
+        &'l self,
+        parent: PageMut<'l>,
+        left: PageMut<'l>,
+        right: PageMut<'l>,
+        room: Option<LogRoom<'l>>,
+        (content, separator): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<()> {
+        let id = right.id();
+        let out = |_| damaged(id, "an offset leads outside of the page");
+        let (a, b) = (SlottedPage::open(left.reader()).map_err(out)?, SlottedPage::open(right.reader()).map_err(out)?);
+        // The one with less in it goes, and only that is logged: of an empty one, no more than its fences.
+        let left_goes = a.used_bytes().map_err(out)? < b.used_bytes().map_err(out)?;
+        b.lower_fence(separator).map_err(out)?;
+        if left_goes { &a } else { &b }.encode_all(content).map_err(out)?;
+        let (above, op, stays, goes) = if left_goes {
+            (ops::REMOVE_LEFT, ops::ABSORB_LEFT, right, left)
+        } else {
+            (ops::REMOVE_SEPARATOR, ops::ABSORB, left, right)
+        };
+        let freed = goes.id();
+        let parts = vec![
+            Part { page: parent, op: above, payload: separator },
+            Part { page: stays, op, payload: content },
+            Part { page: goes, op: LET_GO, payload: &[] },
+        ];
+        self.commit(room, parts)?;
+        self.pool.let_go(freed);
+        Ok(())
     }
 
     /// A root with one child takes over that child's content (B1).
@@ -170,12 +195,53 @@ impl Inner {
                 .map_err(|_| damaged(id, "an offset leads outside of the page"))?;
             let parts = vec![
                 Part { page: root, op: ops::REBUILD, payload: content },
-                Part { page: child, op: ops::FREE, payload: &[] },
+                Part { page: child, op: LET_GO, payload: &[] },
             ];
             self.commit(room, parts)?;
             Ok(Step::Done)
         })
     }
+}
+
+impl BTree {
+    /// Merges the leaf over `key` with a neighbour, if it is sparse and can be; and all merges that were put off. Never
+    /// fails.
+    pub(crate) fn tidy(&self, key: Option<&[u8]>) {
+        if let Some(key) = key {
+            self.inner.tidy_up(key);
+        }
+        for _ in 0..PUT_OFF {
+            let Some(key) = self.inner.untidy.take() else { return };
+            self.inner.tidy_up(&key);
+        }
+    }
+}
+
+/// The sparse ones, at most so many, among the leaves in `pool` that have changed since they were last written: their
+/// trees, and their least keys.
+pub(crate) fn sparse_leaves(pool: &BufferPool, most: usize) -> Vec<(TreeId, Vec<u8>)> {
+    let mut found = Vec::new();
+    pool.look_at_dirty(|view| {
+        let mut key = Vec::new();
+        let mut look = || -> Result<Option<TreeId>, OutOfBounds> {
+            let node = SlottedPage::open(view.reader())?;
+            let is_leaf = view.reader().u8(header::KIND)? == PageKind::BTREE.get() && node.is_leaf();
+            // One without fences is a root, and alone.
+            let alone = node.is_first()? && node.is_last()?;
+            if !is_leaf || alone || !is_sparse(&node)? {
+                return Ok(None);
+            }
+            node.lower_fence(&mut key)?;
+            node.tree().map(Some)
+        };
+        if let Ok(Some(tree)) = look()
+            && view.validate().is_ok()
+        {
+            found.push((tree, key));
+        }
+        found.len() < most
+    });
+    found
 }
 
 /// Whether a merged node would leave a quarter of its page free; an empty one only has to fit.

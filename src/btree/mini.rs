@@ -1,6 +1,7 @@
 //! Mini-transactions over several pages: one record, and everything it says applied before the first latch is released.
 
 use super::redo::{damaged, reason};
+use super::value::{Draft, Reference, free_part};
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::slotted::{ops, scratch};
@@ -13,11 +14,26 @@ pub(super) const ALLOCATE: u8 = 1;
 /// Op of a part of kind `SPACE`: the page is freed.
 pub(super) const RELEASE: u8 = 2;
 
+/// Op of a part whose page is freed as it is: only the allocator hears of it. The page's frame stays dirty, with its
+/// recovery LSN, if it was; readers with a view of it find its version moved.
+pub(super) const LET_GO: u8 = 0;
+
 /// What happens to one latched page.
 pub(super) struct Part<'p, 'b> {
     pub(super) page: PageMut<'p>,
     pub(super) op: u8,
     pub(super) payload: &'b [u8],
+}
+
+/// What a record says of space beside its nodes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beside<'a> {
+    /// Places of nodes that were written already (D4): reserved, now allocated.
+    pub(super) places: &'a [(PageId, SizeClass)],
+    /// Large values that were written already (V1).
+    pub(super) drafts: &'a [Draft<'a>],
+    /// Large values that go.
+    pub(super) gone: &'a [Reference],
 }
 
 /// Starts the part of a node in a record.
@@ -30,9 +46,25 @@ impl Inner {
     /// those that [`ops::FREE`] ends as freed. Everything that can be refused was checked by the caller: what fails here
     /// poisons the pool.
     pub(super) fn commit(&self, room: Option<LogRoom<'_>>, parts: Vec<Part<'_, '_>>) -> Result<Lsn> {
+        self.commit_with(room, Beside::default(), parts)
+    }
+
+    /// [`Inner::commit`], for a record that also allocates or frees what no node lies in.
+    pub(super) fn commit_with(
+        &self,
+        room: Option<LogRoom<'_>>,
+        beside: Beside<'_>,
+        parts: Vec<Part<'_, '_>>,
+    ) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
-            let mut space = false;
+            let Beside { places, drafts, gone } = beside;
+            let mut space = !places.is_empty() || !drafts.is_empty() || !gone.is_empty();
+            for &(id, class) in places {
+                record.begin_part(PageKind::SPACE, ALLOCATE, class, false, id);
+            }
+            drafts.iter().for_each(|draft| draft.add_to(&mut record));
+            gone.iter().flat_map(Reference::runs).for_each(|&run| free_part(&mut record, run));
             for part in &parts {
                 let id = part.page.id();
                 if let Some(op) = space_op(part.op) {
@@ -42,16 +74,25 @@ impl Inner {
                         continue;
                     }
                 }
-                begin_part(&mut record, part.op, id);
-                record.extend_from_slice(part.payload);
+                if part.op != LET_GO {
+                    begin_part(&mut record, part.op, id);
+                    record.extend_from_slice(part.payload);
+                }
             }
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
-            self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
+            let lsn = self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
                 (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
                 (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),
                 _ => {}
-            })
+            })?;
+            if let Some(gate) = &gate {
+                places.iter().for_each(|&(id, class)| self.pool.allocator().apply_allocation(gate, id, class));
+                let drafts: Vec<&Draft<'_>> = drafts.iter().collect();
+                self.settle_space(gate, &drafts, gone, lsn);
+            }
+            gone.iter().for_each(|value| self.forget_value(value));
+            Ok(lsn)
         })
     }
 
@@ -63,19 +104,21 @@ impl Inner {
         allocator: impl Fn(PageId, u8, Lsn),
     ) -> Result<Lsn> {
         let position = self.position();
-        for part in &mut parts {
+        for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.begin_change(position);
         }
         let lsn = self.append(room, record);
         for part in &mut parts {
             let id = part.page.id();
-            if let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload) {
+            if part.op != LET_GO
+                && let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload)
+            {
                 self.pool.poison(&format!("page {id} did not take what was logged for it: {}", reason(error)));
                 return Err(damaged(id, reason(error)));
             }
             allocator(id, part.op, lsn);
         }
-        for part in &mut parts {
+        for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.finish_change(lsn);
         }
         Ok(lsn)
@@ -90,7 +133,7 @@ impl Inner {
 fn space_op(op: u8) -> Option<u8> {
     match op {
         ops::INIT => Some(ALLOCATE),
-        ops::FREE => Some(RELEASE),
+        ops::FREE | LET_GO => Some(RELEASE),
         _ => None,
     }
 }

@@ -32,32 +32,42 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bulk;
 mod check;
 mod create;
 mod create_in;
 mod cursor;
 mod descend;
+mod drop;
 mod ends;
 mod get;
 mod get_many;
 mod lane;
 mod latched;
 mod leaf_copy;
+mod link;
 mod log;
 mod merge;
 mod mini;
 mod range;
 mod redo;
+mod remove_range;
 mod scan;
 mod split;
+#[cfg(test)]
+mod tests;
 mod value;
 mod write;
 
 pub use batch::{BatchAction, BatchOp, BatchOutcome};
+pub use bulk::BulkLoad;
 pub use check::TreeCheck;
+pub use drop::Dropped;
 pub use log::{LogRoom, RedoLog};
+pub(crate) use merge::sparse_leaves;
 pub use range::Range;
 pub use redo::BTreeRedo;
+pub use remove_range::RangeStep;
 pub use value::Reference;
 pub(crate) use value::extent_of;
 pub use write::{CasOutcome, Changed};
@@ -66,7 +76,7 @@ use crate::error::{Error, Result};
 use crate::page::slotted::max_key;
 use crate::pool::BufferPool;
 use crate::swip::{AtomicSwip, Swip};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool};
 use crate::types::{Lsn, PageId, SizeClass, TreeId};
 
 /// An ordered map of byte keys to byte values in pages of a pool. Cloning gives another handle to the same tree.
@@ -84,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) root_swip: AtomicSwip,
     /// Merges that were put off.
     pub(crate) untidy: merge::Untidy,
+    /// Set while the record that drops the tree is made, or after it (D2).
+    pub(crate) dropped: AtomicBool,
 }
 
 impl BTree {
@@ -92,7 +104,8 @@ impl BTree {
     #[must_use]
     pub fn open(pool: Arc<BufferPool>, log: Option<Arc<dyn RedoLog>>, tree: TreeId, root: PageId) -> BTree {
         let root_swip = AtomicSwip::new(Swip::evicted(root, SizeClass::ZERO));
-        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy: merge::Untidy::default() }) }
+        let (untidy, dropped) = (merge::Untidy::default(), AtomicBool::new(false));
+        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped }) }
     }
 
     /// The tree's number.

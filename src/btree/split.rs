@@ -197,21 +197,29 @@ impl Inner {
             }
         }
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        node.encode_right(slot, separator, &mut right).map_err(out)?;
-        if target.parent.is_some() {
-            return self.split_below(target, separator, &right, room);
-        }
         // The separator of an inner node moves up; a leaf's is made, and all slots in front of it stay.
         let kept = if node.is_leaf() { slot } else { slot - 1 };
+        if target.parent.is_some() {
+            // The part with fewer slots moves to the new page, and only that is logged.
+            let left_moves = kept < node.count() / 4;
+            if left_moves {
+                node.encode_left(kept, separator, &mut left).map_err(out)?;
+            } else {
+                node.encode_right(slot, separator, &mut right).map_err(out)?;
+            }
+            return self.split_below(target, separator, if left_moves { Err(&left) } else { Ok(&right) }, room);
+        }
+        node.encode_right(slot, separator, &mut right).map_err(out)?;
         node.encode_left(kept, separator, &mut left).map_err(out)?;
         self.grow_root(target, separator, [&left, &right], room)
     }
 
+    /// A split that a new page takes the right (`Ok`) or the left half of.
     fn split_below<'l>(
         &'l self,
         target: Target<'l>,
         separator: &[u8],
-        right: &[u8],
+        moved: Result<&[u8], &[u8]>,
         room: &mut Option<LogRoom<'l>>,
     ) -> Result<Step> {
         let (Some(parent), Ok([new])) = (target.parent, <[_; 1]>::try_from(target.new)) else {
@@ -219,10 +227,14 @@ impl Inner {
         };
         scratch::with(|up| {
             ops::encode_separator(separator, new.id(), up);
+            let (above, cut, content) = match moved {
+                Ok(right) => (ops::INSERT_SEPARATOR, ops::TRUNCATE, right),
+                Err(left) => (ops::INSERT_LEFT, ops::RAISE, left),
+            };
             let parts = vec![
-                Part { page: parent, op: ops::INSERT_SEPARATOR, payload: up },
-                Part { page: target.page, op: ops::TRUNCATE, payload: separator },
-                Part { page: new.into_page(), op: ops::INIT, payload: right },
+                Part { page: parent, op: above, payload: up },
+                Part { page: target.page, op: cut, payload: separator },
+                Part { page: new.into_page(), op: ops::INIT, payload: content },
             ];
             self.commit(room.take(), parts)?;
             Ok(Step::Done)

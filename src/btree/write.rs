@@ -286,13 +286,40 @@ fn page_lsn(page: PageReader<'_>) -> Result<Lsn, OutOfBounds> {
 }
 
 impl Inner {
-    fn edit(&self, edit: Edit<'_>, mut before: Option<&mut Vec<u8>>) -> Result<Outcome> {
+    fn edit(&self, edit: Edit<'_>, before: Option<&mut Vec<u8>>) -> Result<Outcome> {
         self.check_sizes(edit.key, edit.new.map_or(0, <[u8]>::len))?;
-        self.pool.check_poison()?;
         let large = edit.new.is_some_and(|value| self.is_large(edit.key.len(), value.len()));
-        let mut side = Side::default();
+        self.edit_beside(edit, large, before, &mut Side::default())
+    }
+
+    /// Inserts a key that is not there with a large value that is written and synced: the record's LSN, and `draft` is taken;
+    /// `None` if the key is there.
+    ///
+    /// # Errors
+    /// See [`BTree::insert`]; `draft` is left as it was.
+    pub(super) fn insert_draft<'p>(&'p self, key: &[u8], draft: &mut Option<Draft<'p>>) -> Result<Option<Lsn>> {
+        let mut side = Side { draft: draft.take(), ..Side::default() };
+        let outcome = self.edit_beside(Edit::new(key, Some(None), Some(&[])), true, None, &mut side);
+        match outcome {
+            Ok(outcome) if outcome.applied => Ok(Some(outcome.lsn)),
+            other => {
+                *draft = side.draft;
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// `large`: what `edit` sets is a large value.
+    fn edit_beside<'p>(
+        &'p self,
+        edit: Edit<'_>,
+        large: bool,
+        mut before: Option<&mut Vec<u8>>,
+        side: &mut Side<'p>,
+    ) -> Result<Outcome> {
+        self.pool.check_poison()?;
         loop {
-            let now = edit.with(&side, large);
+            let now = edit.with(side, large);
             let mut room = self.reserve(now.record_bytes())?;
             let step = match self.retry(|| self.try_edit(now, &mut room, &mut before))? {
                 Some(step) => step,

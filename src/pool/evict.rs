@@ -60,7 +60,7 @@ impl BufferPool {
     }
 
     /// Accounts for memory about to be touched; false if the budget has no room.
-    fn commit_bytes(&self, bytes: u64) -> bool {
+    pub(super) fn commit_bytes(&self, bytes: u64) -> bool {
         // Relaxed: only the sum matters, and the compare-exchange keeps it within the budget.
         self.resident
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
@@ -69,7 +69,7 @@ impl BufferPool {
             .is_ok()
     }
 
-    fn uncommit_bytes(&self, bytes: u64) {
+    pub(super) fn uncommit_bytes(&self, bytes: u64) {
         // Relaxed: see `commit_bytes`.
         self.resident.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -122,6 +122,10 @@ impl PageStore for FilePageStore {
         self.file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
     }
 
+    fn write_run(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write a run of pages", e))
+    }
+
     fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| self.fail_for_good("sync the page file", e))
     }

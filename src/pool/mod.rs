@@ -35,6 +35,7 @@ mod fix;
 mod flush;
 mod frame;
 mod lane;
+mod let_go;
 mod load;
 mod mem_store;
 mod new_page;
@@ -46,6 +47,7 @@ mod space;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unlogged;
 mod view;
 
 pub use content::{ContentPage, ContentRef};
@@ -58,6 +60,7 @@ pub use options::PoolOptions;
 pub use page_store::{PageImage, PageStore};
 pub use readers::{Reader, Readers};
 pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
+pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 
 use crate::error::{Error, Result};

@@ -55,6 +55,15 @@ pub trait PageStore: Send + Sync {
     /// `NoSpace`, `Io`.
     fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()>;
 
+    /// Writes the images of consecutive class 0 pages from `start` on, without syncing.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn write_run(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        let mut images = (start.get()..).zip(bytes.chunks(self.page_size()));
+        images.try_for_each(|(id, page)| self.write_unlogged(PageId::new(id), page))
+    }
+
     /// Makes all earlier writes durable.
     ///
     /// # Errors

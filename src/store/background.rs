@@ -1,8 +1,9 @@
-//! What a store does by itself, on threads of its own: it makes the log durable, frees frames ahead of demand, and makes
-//! checkpoints. On disks where a seed decides everything there are none of these: the calls that need such work do it.
+//! What a store does by itself, on threads of its own: it makes the log durable, frees frames ahead of demand, makes
+//! checkpoints, and frees what is left of dropped trees. On disks where a seed decides everything there are none of these: the calls that need such work do it.
 //!
 //! The threads share the engine, not a handle: they keep nothing open, and end when the stop signal is given.
 
+use super::catalog::Catalog;
 use super::engine::{Engine, IDLE};
 use super::options::Durability;
 use crate::error::Result;
@@ -17,14 +18,19 @@ const REST: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// `Io` if the system has no threads to give.
-pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>) -> Result<()> {
+pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catalog>) -> Result<()> {
     let start = |name, run: fn(&Engine)| {
         let engine = engine.clone();
         threads.start(name, move || run(&engine))
     };
     start("pagebox-log", flush_log)?;
     start("pagebox-pages", provide_frames)?;
-    start("pagebox-check", make_checkpoints)
+    let start = |name, run: fn(&Engine, &Catalog)| {
+        let (engine, catalog) = (engine.clone(), catalog.clone());
+        threads.start(name, move || run(&engine, &catalog))
+    };
+    start("pagebox-check", make_checkpoints)?;
+    start("pagebox-free", free_dropped)
 }
 
 /// Makes the log durable when asked ([`Wal::request_flush`](crate::wal::Wal::request_flush)), and in relaxed mode before
@@ -66,17 +72,28 @@ fn provide_frames(engine: &Engine) {
 
 /// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them; publishes
 /// the store's numbers, with the feature `metrics`, four times a second.
-fn make_checkpoints(engine: &Engine) {
+fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
     let Some(wal) = &engine.wal else { return };
     while !engine.stop.is_stopped() {
         // Relaxed: advice, together with the wake-up.
-        if engine.wanted.load(Ordering::Relaxed) && engine.checkpoint().is_err() {
-            engine.wanted.store(false, Ordering::Relaxed);
+        if engine.wanted.load(Ordering::Relaxed) {
+            catalog.tidy(engine);
+            if engine.checkpoint().is_err() {
+                engine.wanted.store(false, Ordering::Relaxed);
+            }
         }
         // A full disk is for the writer to report who needs the segment.
         let _ = wal.prepare_ahead();
         #[cfg(feature = "metrics")]
         engine.stats().publish(&engine.files.dir.display().to_string());
+        engine.stop.sleep(IDLE);
+    }
+}
+
+/// Frees what is left of dropped trees: from before the store was opened, after errors, and once the last handle is gone.
+fn free_dropped(engine: &Engine, catalog: &Catalog) {
+    while !engine.stop.is_stopped() {
+        catalog.free_dropped(engine);
         engine.stop.sleep(IDLE);
     }
 }

@@ -5,7 +5,7 @@ use super::recovery::read_snapshot;
 use super::report::CheckReport;
 use super::store_api::Inner;
 use super::superblock::Superblock;
-use crate::btree::{BTree, TreeCheck};
+use crate::btree::{BTree, Dropped, TreeCheck};
 use crate::error::{Error, Result, Site};
 use crate::page::header;
 use crate::pool::Extent;
@@ -23,6 +23,8 @@ pub(crate) fn check(inner: &Inner) -> Result<(CheckReport, Vec<Error>)> {
     let engine = &inner.engine;
     let _call = engine.running.enter()?;
     engine.check_poison()?;
+    // What is left of dropped trees holds still meanwhile.
+    let _freeing = inner.catalog.freeing.lock();
     let (report, damages) = (CheckReport::default(), Vec::new());
     let mut check = Check { inner, report, damages, pages: Vec::new(), values: Vec::new() };
     check.superblocks()?;
@@ -76,11 +78,20 @@ impl Check<'_> {
         self.tree(&catalog.tree)?;
         // The catalog's own entries are no records of the user's.
         self.report.records = 0;
-        let mut trees: Vec<(TreeId, PageId)> = Vec::new();
-        let listed = catalog.entries(|_, id, root| trees.push((id, root)));
+        let mut trees: Vec<(TreeId, PageId, bool)> = Vec::new();
+        let listed = catalog.entries(|id, root, dropped| trees.push((id, root, dropped)));
         self.note(listed)?;
-        for (id, root) in trees {
-            self.tree(&BTree::open(self.inner.engine.pool.clone(), None, id, root))?;
+        for (id, root, dropped) in trees {
+            let tree = BTree::open(self.inner.engine.pool.clone(), None, id, root);
+            if dropped {
+                let Dropped { pages, values, errors, .. } = tree.check_dropped()?;
+                self.report.dropped_pages += pages.len() as u64 + values.iter().map(|run| run.units).sum::<u64>();
+                self.pages.extend(pages);
+                self.values.extend(values);
+                self.damages.extend(errors);
+            } else {
+                self.tree(&tree)?;
+            }
         }
         Ok(())
     }

@@ -174,6 +174,12 @@ impl Engine {
     /// Looks after the space that frees have left pending: called after writes. Cost: a load, as long as there is little.
     pub(crate) fn after_write(&self) {
         self.writes.add_one();
+        self.look_at_space();
+    }
+
+    /// Has a checkpoint made if much space is pending.
+    #[inline]
+    pub(crate) fn look_at_space(&self) {
         let pending = self.pool.allocator().reclaimable_pages();
         if pending * self.pool.page_size() as u64 >= PENDING_WORTH && self.is_pending_much(pending) {
             self.want_checkpoint();

@@ -12,7 +12,7 @@
 //! - **Opening** (`open`, `files`, `recovery`): directory and lock, the newest valid superblock, the log read twice (once
 //!   to find and judge its end, once to redo), then both superblocks with a higher incarnation (W4), then writes.
 //! - **Checkpoints** (`checkpoint`): the one place where a superblock changes while the store runs (C1, C2).
-//! - **The catalog** (`catalog`): tree number 1, from names to trees.
+//! - **The catalog** (`catalog`): tree number 1, from names to trees; and the end of trees (`dropping`).
 //! - **The check** (`check`): every tree, every image on disk, and every page of the file accounted for.
 //!
 //! # One life of a superblock
@@ -25,7 +25,7 @@
 //!
 //! # Locks
 //!
-//! In the order they may be taken: the catalog's registry, the superblocks' state (`head`, held for a whole checkpoint),
+//! In the order they may be taken: that of freeing dropped trees, the catalog's registry, the superblocks' state (`head`, held for a whole checkpoint),
 //! then those of pool and log. No latch is held when any of them is taken, and a thread that waits for log space or for
 //! a checkpoint holds no latch either (L5). User code runs under none of them.
 //!
@@ -42,6 +42,7 @@ mod batch;
 mod catalog;
 mod check;
 mod checkpoint;
+mod dropping;
 mod engine;
 mod files;
 mod key_range;
@@ -58,6 +59,7 @@ mod sync_point;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tree_bulk;
 mod tree_write;
 
 pub use batch::Batch;

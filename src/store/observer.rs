@@ -5,7 +5,7 @@ use crate::io::WriteObserver;
 use crate::page::bytes::PageReader;
 use crate::page::header::{self, HEADER_BYTES, PageHeader};
 use crate::pool::FilePageStore;
-use crate::types::PageId;
+use crate::types::{Lsn, PageId};
 use crate::wal::Wal;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
@@ -29,18 +29,29 @@ impl WriteObserver for WalRule {
         if bytes.starts_with(b"PBXspace") {
             return Ok(());
         }
-        let Ok(page) = PageHeader::read(PageReader::from_slice(bytes)) else {
-            return Err(format!("what is written to {id:?} has no page header"));
-        };
-        if page.id != id {
-            return Err(format!("what is written to {id:?} says that it is {:?}", page.id));
-        }
-        if page.checksum != header::checksum(bytes) {
-            return Err(format!("{id:?} is written with a wrong checksum"));
-        }
-        if page.lsn > wal.durable_lsn() {
-            return Err(format!("P5: {id:?} of {} is written, the log is durable to {}", page.lsn, wal.durable_lsn()));
+        // A page, or a run of pages written at once.
+        let (mut id, mut rest) = (id, bytes);
+        while rest.len() >= HEADER_BYTES {
+            let Ok(page) = PageHeader::read(PageReader::from_slice(rest)) else {
+                return Err(format!("what is written to {id:?} has no page header"));
+            };
+            let (image, behind) = rest.split_at(rest.len().min(self.page_size << page.class.get()));
+            check(id, &page, image, wal.durable_lsn())?;
+            (id, rest) = (PageId::new(id.get() + page.class.units()), behind);
         }
         Ok(())
     }
+}
+
+fn check(id: PageId, page: &PageHeader, image: &[u8], durable: Lsn) -> Result<(), String> {
+    if page.id != id {
+        return Err(format!("what is written to {id:?} says that it is {:?}", page.id));
+    }
+    if page.checksum != header::checksum(image) {
+        return Err(format!("{id:?} is written with a wrong checksum"));
+    }
+    if page.lsn > durable {
+        return Err(format!("P5: {id:?} of {} is written, the log is durable to {durable}", page.lsn));
+    }
+    Ok(())
 }

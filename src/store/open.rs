@@ -42,12 +42,14 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
     let recovered = source.recover()?;
     let engine = engine(&options, &disk, &files, page_file.clone(), &found, recovered);
     begin_writing(&engine, &disk, &found)?;
-    let catalog = Catalog::open(&engine)?;
+    let catalog = Arc::new(Catalog::open(&engine)?);
     let threads = Threads::new(engine.stop.clone());
     let inner = Inner { engine, catalog, threads, lock: Mutex::new(Some(lock)) };
     if inner.engine.wal.is_some() && !inner.engine.deterministic {
         // Dropping `inner` on a failure stops those that did start.
-        background::start(&inner.threads, &inner.engine)?;
+        background::start(&inner.threads, &inner.engine, &inner.catalog)?;
+    } else {
+        inner.catalog.free_dropped(&inner.engine);
     }
     Ok(Store { inner: Arc::new(inner) })
 }
@@ -154,6 +156,7 @@ impl Inner {
         }
         engine.pool.wake_provider();
         self.threads.join();
+        self.catalog.tidy(engine);
         let result = match &engine.wal {
             None => Ok(()),
             // The log first: if the checkpoint finds no space, nothing is lost all the same.

@@ -25,6 +25,7 @@ use super::superblock::{Found, Superblock};
 use crate::btree::{BTreeRedo, extent_of};
 use crate::error::{Error, Result, Site};
 use crate::io::{Disk, DiskFile};
+use crate::page::header;
 use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore, NoLog, PageStore, PoolOptions, Snapshot};
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId, PageKind};
@@ -81,13 +82,14 @@ impl Source<'_> {
         let log = Arc::new(log);
         let (page_store, pool) = self.open_pool(Arc::new(LogForPool(log.clone())))?;
         self.restore_allocator(&pool, &page_store)?;
-        let records = self.redo(&pool, end.lsn, tail.records())?;
+        let (records, next_tree) = self.redo(&pool, end.lsn, tail.records())?;
         pool.allocator().settle()?;
         let superblock = Superblock {
             sequence: newest.sequence + 1,
             incarnation,
             accepted_end: end.lsn,
             durable: log.durable_lsn(),
+            next_tree: newest.next_tree.max(next_tree),
             ..*newest
         };
         self.options.report(Progress::Recovered { records });
@@ -177,10 +179,11 @@ impl Source<'_> {
         Ok(Recovered { page_store, pool, wal: None, superblock: newest, end: tail.end().lsn, records: 0 })
     }
 
-    /// The second reading: every record behind the redo LSN is applied. Returns how many there were.
-    fn redo(&self, pool: &BufferPool, end: Lsn, of: u64) -> Result<u64> {
+    /// The second reading: every record behind the redo LSN is applied. Returns how many there were, and a number above
+    /// those of all trees that they made: one may be gone again, and numbers are never used twice.
+    fn redo(&self, pool: &BufferPool, end: Lsn, of: u64) -> Result<(u64, u32)> {
         let newest = &self.found.newest;
-        let mut redo = Redo { pool, end, snapshot: newest.snapshot_lsn, scratch: Vec::new() };
+        let mut redo = Redo { pool, end, snapshot: newest.snapshot_lsn, next_tree: 0, scratch: Vec::new() };
         let mut records = 0;
         let apply = |start: Lsn, lsn: Lsn, record: &Record<'_>| {
             if lsn > newest.redo {
@@ -193,7 +196,7 @@ impl Source<'_> {
             Ok(())
         };
         wal::scan(&**self.disk, &self.files.wal, &self.point(), apply, |_| {})?;
-        Ok(records)
+        Ok((records, redo.next_tree))
     }
 }
 
@@ -223,6 +226,8 @@ struct Redo<'a> {
     end: Lsn,
     /// S: allocations and frees up to here are in the allocator's snapshot.
     snapshot: Lsn,
+    /// Above the number of every tree of which a record made a page.
+    next_tree: u32,
     scratch: Vec<u8>,
 }
 
@@ -272,6 +277,10 @@ impl Redo<'_> {
                 }
             })
         });
+        if first.init && first.kind == PageKind::BTREE {
+            let tree = page.reader().u32(header::TREE).unwrap_or_default();
+            self.next_tree = self.next_tree.max(tree.saturating_add(1));
+        }
         page.finish_change(lsn);
         applied
     }

@@ -12,6 +12,8 @@ pub struct CheckReport {
     pub tree_pages: u64,
     /// Pages (of the store's page size) that large values take.
     pub value_pages: u64,
+    /// Pages of dropped trees that are still to be freed.
+    pub dropped_pages: u64,
     /// Key-value pairs in all trees but the catalog.
     pub records: u64,
     /// Pages (of the store's page size) that are free.

@@ -5,10 +5,6 @@ use super::tree::{CasConflict, Pair, Tree};
 use crate::btree::{BTree, CasOutcome, Changed};
 use crate::error::Result;
 use crate::types::Lsn;
-use std::ops::ControlFlow;
-
-/// Keys that [`Tree::remove_range`] removes in one step.
-const REMOVE_STEP: usize = 256;
 
 impl Tree {
     /// A write: counted as running; waits as the store's durability says for the LSN it gives.
@@ -166,32 +162,32 @@ impl Tree {
         })
     }
 
-    /// Removes every key of the range, in steps of bounded size (not atomic); how many were removed.
+    /// Removes every key of the range, in steps of bounded size (not atomic); how many were removed. Whole leaves go at
+    /// once, several of them in a step: the cost is that of reading them, and some bytes of log each.
     ///
     /// # Errors
     /// See [`Tree::insert`]; the steps done before stay done.
     pub fn remove_range(&self, range: impl KeyRange) -> Result<u64> {
         let engine = &self.inner.engine;
-        let Some((mut low, high)) = half_open(range.bounds()) else { return self.write(|_| Ok((0, Lsn::NONE))) };
-        let mut removed = 0;
-        loop {
+        let Some((low, high)) = half_open(range.bounds()) else { return self.write(|_| Ok((0, Lsn::NONE))) };
+        let (mut removed, mut last, mut next) = (0, Lsn::NONE, Some(low));
+        let mut outcome = Ok(());
+        while let Some(low) = next.take() {
+            // Counted step by step, so that closing does not wait for all of them.
             let _call = engine.running.enter()?;
-            let mut keys = Vec::new();
-            self.tree.scan_keys(&low, high.as_deref(), |key| {
-                keys.push(key.to_vec());
-                if keys.len() < REMOVE_STEP { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            let mut last = Lsn::NONE;
-            for key in &keys {
-                let (changed, lsn) = self.write_unacknowledged(|tree| tree.remove(key).map(|c| (c.existed, c.lsn)))?;
-                removed += u64::from(changed);
-                last = last.max(lsn);
-            }
-            engine.acknowledge(last, engine.durability)?;
-            match keys.pop() {
-                Some(key) if keys.len() + 1 == REMOVE_STEP => low = key,
-                _ => return Ok(removed),
+            match self
+                .write_unacknowledged(|tree| tree.remove_range_step(&low, high.as_deref()).map(|s| (s, Lsn::NONE)))
+            {
+                Ok((step, _)) => {
+                    removed += step.removed;
+                    last = last.max(step.lsn);
+                    next = step.next;
+                }
+                Err(error) => outcome = Err(error),
             }
         }
+        let _call = engine.running.enter()?;
+        engine.acknowledge(last, engine.durability)?;
+        outcome.map(|()| removed)
     }
 }

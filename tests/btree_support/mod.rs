@@ -5,7 +5,7 @@
 use pagebox::btree::{BTree, BTreeRedo, LogRoom, RedoLog};
 use pagebox::page::bytes::PageReader;
 use pagebox::page::header::PageHeader;
-use pagebox::pool::{BufferPool, MemPageStore, NoLog, PoolOptions};
+use pagebox::pool::{BufferPool, MemPageStore, NoLog, PageImage, PageStore, PoolOptions};
 use pagebox::swip::Swip;
 use pagebox::wal::{Record, RedoHandler};
 use pagebox::{Lsn, PageId, PageKind, Result, SizeClass, TreeId};
@@ -49,7 +49,46 @@ impl RedoLog for MemLog {
     }
 }
 
+/// Pages in memory, and every page that was written beside the log, as it was then, with the position of the log.
+pub struct Pages {
+    store: MemPageStore,
+    log: Arc<MemLog>,
+    pub unlogged: Mutex<Vec<(Lsn, PageId, Vec<u8>)>>,
+}
+
+impl PageStore for Pages {
+    fn page_size(&self) -> usize {
+        self.store.page_size()
+    }
+
+    fn first_page(&self) -> PageId {
+        self.store.first_page()
+    }
+
+    fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
+        self.store.read(id, out)
+    }
+
+    fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        self.store.write_batch(buffer, images)
+    }
+
+    fn grow(&self, from: PageId, end: PageId) -> Result<()> {
+        self.store.grow(from, end)
+    }
+
+    fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        self.unlogged.lock().unwrap().push((self.log.position(), start, bytes.into()));
+        self.store.write_unlogged(start, bytes)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+}
+
 pub struct Bed {
+    pub pages: Arc<Pages>,
     pub pool: Arc<BufferPool>,
     pub log: Arc<MemLog>,
     pub tree: BTree,
@@ -59,18 +98,19 @@ impl Bed {
     pub fn new(page_size: usize, frames: usize) -> Bed {
         // What 32 frames, their headers and the write buffer take.
         let mut memory = PoolOptions::floor(page_size);
-        let store = Arc::new(MemPageStore::new(page_size));
+        let log = Arc::new(MemLog::default());
+        let store = MemPageStore::new(page_size);
+        let pages = Arc::new(Pages { store, log: log.clone(), unlogged: Mutex::default() });
         let pool = loop {
             let options = PoolOptions::default().memory(memory);
-            let pool = BufferPool::new(store.clone(), Arc::new(NoLog), options).unwrap();
+            let pool = BufferPool::new(pages.clone(), Arc::new(NoLog), options).unwrap();
             if pool.capacity_pages() >= frames {
                 break Arc::new(pool);
             }
             memory += page_size / 2;
         };
-        let log = Arc::new(MemLog::default());
         let (tree, _) = BTree::create(pool.clone(), Some(log.clone()), TreeId::new(7)).unwrap();
-        Bed { pool, log, tree }
+        Bed { pages, pool, log, tree }
     }
 
     pub fn second_tree(&self, id: u32) -> BTree {
@@ -93,7 +133,7 @@ impl Bed {
 
     /// Redo of the whole log gives the pages that are there, byte for byte but for hints and checksums.
     pub fn check_redo(&self, trees: &[&BTree]) {
-        let redone = redo(&self.log.records());
+        let redone = redo(&self.log.records(), &self.pages.unlogged.lock().unwrap());
         for tree in trees {
             for id in tree.check().unwrap().pages {
                 let page = self.pool.shared(id, SizeClass::ZERO).unwrap();
@@ -150,10 +190,14 @@ pub fn allocated(records: &[Logged]) -> BTreeSet<PageId> {
     pages
 }
 
-pub fn redo(records: &[Logged]) -> BTreeMap<PageId, Vec<u8>> {
+pub fn redo(records: &[Logged], unlogged: &[(Lsn, PageId, Vec<u8>)]) -> BTreeMap<PageId, Vec<u8>> {
     let mut pages: BTreeMap<PageId, Vec<u8>> = BTreeMap::new();
     let size = PAGE_SIZE.get();
+    let mut unlogged = unlogged.iter().peekable();
     for (lsn, bytes) in records {
+        while let Some((_, id, image)) = unlogged.next_if(|(position, ..)| position < lsn) {
+            pages.insert(*id, image.clone());
+        }
         let (record, _) = Record::decode(bytes, *lsn).unwrap();
         for part in record.parts().filter(|part| part.kind == PageKind::BTREE) {
             let page = pages.entry(part.page).or_insert_with(|| vec![0; size]);

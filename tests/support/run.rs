@@ -41,6 +41,8 @@ pub struct Session {
     clock: Clock,
     store: Option<Store>,
     trees: BTreeMap<u8, Tree>,
+    /// Handles to trees that were dropped.
+    stale: Vec<Tree>,
     /// Whether a change is durable when it returns.
     acknowledges_each: bool,
     pub history: History,
@@ -78,6 +80,7 @@ impl Session {
             clock,
             store: None,
             trees: BTreeMap::new(),
+            stale: Vec::new(),
             acknowledges_each,
             history: History::new(base),
             issued: Vec::new(),
@@ -158,6 +161,7 @@ impl Session {
     /// Closes the store; everything issued is then acknowledged.
     pub fn close(&mut self) -> Result<(), String> {
         self.trees.clear();
+        self.stale.clear();
         let store = self.store.take().expect("the session is open");
         let stats = store.stats();
         self.did.evictions += stats.evictions;
@@ -172,13 +176,40 @@ impl Session {
         })
     }
 
+    fn drop_tree(&mut self, number: u8, keep: bool, txn: &Txn) -> Result<(), String> {
+        let name = tree_name(number);
+        let there = self.store().existing_tree(&name).map_err(text("existing_tree"))?;
+        self.issue(txn.clone());
+        let dropped = self.store().drop_tree(&name).map_err(text("drop_tree"))?;
+        check(dropped == there.is_some(), || format!("drop_tree of {name} says there: {dropped}"))?;
+        self.trees.remove(&number);
+        if let Some(stale) = there {
+            let found = stale.get(b"k");
+            check(matches!(found, Err(Error::NotFound { .. })), || format!("a dropped tree answers {found:?}"))?;
+            let found = stale.insert(b"k", b"v");
+            check(matches!(found, Err(Error::NotFound { .. })), || format!("a dropped tree takes {found:?}"))?;
+            self.stale.push(stale);
+        }
+        if !keep {
+            self.stale.clear();
+        }
+        Ok(())
+    }
+
     fn change(&mut self, call: Call, txn: &Txn) -> Result<(), String> {
+        if let Call::Drop(number, keep) = call {
+            self.drop_tree(number, keep, txn)?;
+            if self.acknowledges_each {
+                self.acknowledge();
+            }
+            return Ok(());
+        }
         let mut handles = Vec::with_capacity(txn.len());
         for write in txn {
             handles.push(self.tree(write.tree)?);
         }
         let before = txn.first().and_then(|w| self.history.now().get(&(w.tree, w.key.clone())).cloned());
-        if matches!(call, Call::Clear(_)) {
+        if matches!(call, Call::Clear(_) | Call::Cut(_) | Call::Load(_)) {
             txn.iter().for_each(|write| self.issue(vec![write.clone()]));
         } else {
             self.issue(txn.clone());
@@ -187,6 +218,17 @@ impl Session {
             Call::Clear(number) => {
                 let gone = self.tree(number)?.remove_range(..).map_err(text("remove_range"))?;
                 check(gone == txn.len() as u64, || format!("remove_range took {gone} of {} records", txn.len()))?;
+            }
+            Call::Cut(number) => {
+                let (Some(first), Some(last)) = (txn.first(), txn.last()) else { return Ok(()) };
+                let gone =
+                    self.tree(number)?.remove_range(&first.key[..]..=&last.key[..]).map_err(text("remove_range"))?;
+                check(gone == txn.len() as u64, || format!("remove_range took {gone} of {} records", txn.len()))?;
+            }
+            Call::Load(number) => {
+                let records = txn.iter().map(|write| (&write.key, write.value.as_deref().unwrap_or_default()));
+                let loaded = self.tree(number)?.bulk_load(records).map_err(text("bulk_load"))?;
+                check(loaded == txn.len() as u64, || format!("bulk_load took {loaded} of {} records", txn.len()))?;
             }
             Call::Batch => {
                 let mut batch = Batch::new();

@@ -34,6 +34,10 @@ pub struct Shape {
     pub reopen_every: u64,
     /// Steps between removals of all records of a tree, about; 0 for none.
     pub clear_every: u64,
+    /// Steps between drops of a tree, about; 0 for none.
+    pub drop_every: u64,
+    /// Steps between loads of sorted records, about; 0 for none.
+    pub load_every: u64,
 }
 
 impl Shape {
@@ -55,6 +59,8 @@ impl Shape {
             sync_every: 2 + rng.below(40),
             reopen_every: sometimes(rng, 200),
             clear_every: sometimes(rng, 400),
+            drop_every: sometimes(rng, 150),
+            load_every: sometimes(rng, 40),
         }
     }
 }
@@ -74,6 +80,12 @@ pub enum Call {
     Batch,
     /// `Tree::remove_range` over everything; each write is a transaction of its own, in the order of the keys.
     Clear(u8),
+    /// `Tree::remove_range` over part of the records, from the first key to the last, both included; as `Clear`.
+    Cut(u8),
+    /// `Tree::bulk_load`: each record is a transaction of its own, in the order of the keys.
+    Load(u8),
+    /// `Store::drop_tree`: all records of the tree go in one transaction. With the flag, a handle to it lives on.
+    Drop(u8, bool),
 }
 
 /// One step of a workload.
@@ -163,6 +175,12 @@ impl Generator {
         if self.due(self.shape.clear_every) {
             return Step::Change(Call::Clear(tree), removal_of(now, tree));
         }
+        if self.due(self.shape.drop_every) {
+            return Step::Change(Call::Drop(tree, self.rng.percent(30)), removal_of(now, tree));
+        }
+        if self.due(self.shape.load_every) {
+            return self.load(tree, now);
+        }
         if self.rng.percent(self.shape.reads) {
             let at = self.rng.below(self.shape.keys);
             let key = self.key(at);
@@ -185,6 +203,38 @@ impl Generator {
             Write { tree, key: self.key(n), value: Some(value) }
         });
         Step::Change(Call::Batch, writes.collect())
+    }
+
+    /// Records behind all others of a tree; or, when there are many of those, the removal of a run of them.
+    fn load(&mut self, tree: u8, now: &State) -> Step {
+        let loaded: Vec<&Vec<u8>> =
+            now.range((tree, b"m/".to_vec())..(tree, b"m0".to_vec())).map(|((_, key), _)| key).collect();
+        if loaded.len() > 900 || self.rng.percent(30) && !loaded.is_empty() {
+            let from = if self.rng.percent(40) { 0 } else { self.rng.below(loaded.len() as u64) as usize };
+            let to = if self.rng.percent(40) {
+                loaded.len()
+            } else {
+                loaded.len().min(from + 1 + self.rng.below(300) as usize)
+            };
+            let txn = loaded[from..to].iter().map(|key| Write { tree, key: key.to_vec(), value: None }).collect();
+            return Step::Change(Call::Cut(tree), txn);
+        }
+        let last = loaded.last().and_then(|key| std::str::from_utf8(&key[2..8]).ok()?.parse::<u64>().ok());
+        let n = match self.rng.below(4) {
+            0 => self.rng.below(6),
+            1 => self.rng.below(40),
+            _ => self.rng.below(500),
+        };
+        let large = self.rng.percent(20);
+        let txn = (0..n).map(|i| {
+            let mut key = format!("m/{:06}", last.map_or(0, |last| last + 1) + i).into_bytes();
+            let pad = mix(i ^ self.step) % 40;
+            key.resize(key.len() + if pad == 0 { self.shape.max_key - 8 } else { pad as usize % 16 }, b'm');
+            let value = if large { self.value() } else { vec![i as u8; self.rng.below(120) as usize] };
+            Write { tree, key, value: Some(value) }
+        });
+        let txn = txn.collect();
+        Step::Change(Call::Load(tree), txn)
     }
 
     /// A change of one key or a batch of several, growing or shrinking as the phase has it.

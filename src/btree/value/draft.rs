@@ -31,21 +31,20 @@ impl Inner {
     /// # Errors
     /// `NoSpace`, `Io`, `Poisoned`; nothing was changed.
     pub(crate) fn write_values(&self, values: &[&[u8]]) -> Result<Vec<Draft<'_>>> {
-        let drafts = values.iter().map(|value| self.write_value(value)).collect::<Result<Vec<_>>>()?;
+        let drafts = values.iter().map(|value| self.draft_value(value)).collect::<Result<Vec<_>>>()?;
         if !cfg!(pagebox_break = "value_sync") {
             self.pool.sync_content()?;
         }
-        // A reader that was held up since before the places' former pages were freed may have loaded one once more before
-        // it was written over. From here on, what is loaded from there is the new content.
-        for draft in &drafts {
-            for piece in draft.pieces(self) {
-                self.pool.clear_frames(crate::pool::Extent::new(piece.page.id, 1));
-            }
-        }
+        drafts.iter().for_each(|draft| draft.forget_frames(self));
         Ok(drafts)
     }
 
-    fn write_value(&self, value: &[u8]) -> Result<Draft<'_>> {
+    /// Writes `value` to space of its own. It counts as durable only after [`BufferPool::sync_content`] and then
+    /// [`Draft::forget_frames`] (V1). Waits for the disk: called with no latch held.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Poisoned`; nothing was changed.
+    pub(crate) fn draft_value(&self, value: &[u8]) -> Result<Draft<'_>> {
         let draft = self.reserve_value(value.len() as u64)?;
         // Before the first byte is written: a node that lived here may be dirty still.
         draft.reference.runs().iter().for_each(|&run| self.pool.clear_frames(run));
@@ -91,6 +90,14 @@ impl Draft<'_> {
     /// What the leaf is to hold.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// After the sync of its content. A reader that was held up since before the places' former pages were freed may have
+    /// loaded one once more before it was written over; from here on, what is loaded from there is the new content.
+    pub(crate) fn forget_frames(&self, inner: &Inner) {
+        for piece in self.pieces(inner) {
+            self.pool.clear_frames(crate::pool::Extent::new(piece.page.id, 1));
+        }
     }
 
     /// Adds the allocation of its space to a record.

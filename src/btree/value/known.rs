@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::SlottedPage;
 use crate::pool::Reader;
+use core::ops::Range;
 
 /// A large value that was looked at. As long as this lives its place is not reused (V3): a leaf that holds this reference
 /// holds this value.
@@ -69,6 +70,25 @@ pub(crate) fn large_in(node: &SlottedPage<'_>, slot: usize) -> Result<Option<Box
 #[cold]
 fn large_there(node: &SlottedPage<'_>, slot: usize) -> Result<Option<Box<Reference>>, OutOfBounds> {
     reference_in(node, slot).map(|reference| Some(Box::new(reference)))
+}
+
+/// Appends the large values in `slots` of a leaf to `gone`; the bytes that their frees take in a record.
+///
+/// # Errors
+/// As [`reference_in`].
+pub(crate) fn large_among(
+    node: &SlottedPage<'_>,
+    slots: Range<usize>,
+    gone: &mut Vec<Reference>,
+) -> Result<usize, OutOfBounds> {
+    let mut bytes = 0;
+    for slot in slots {
+        if let Some(value) = large_in(node, slot)? {
+            bytes += free_bytes(&value);
+            gone.push(*value);
+        }
+    }
+    Ok(bytes)
 }
 
 /// The bytes that its frees take in a record.

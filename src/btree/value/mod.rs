@@ -23,7 +23,7 @@ mod space;
 mod tests;
 
 pub(crate) use draft::Draft;
-pub(crate) use known::{Known, free_bytes, large_in};
+pub(crate) use known::{Known, free_bytes, large_among, large_in};
 pub(crate) use reference::MAX_REFERENCE;
 pub use reference::Reference;
 pub(crate) use space::{extent_of, free_part};
@@ -51,6 +51,11 @@ pub(crate) fn max_inline(page_size: usize, key_len: usize) -> usize {
 pub(crate) const MAX_ALLOCATION: usize = reference::MAX_RUNS * space::SPACE_PART;
 
 impl Inner {
+    /// Bytes of log room in which the frees of all large values of one leaf fit: what a run takes there, twice.
+    pub(crate) fn frees_of_a_leaf(&self) -> usize {
+        2 * self.pool.page_size()
+    }
+
     /// Whether a value is to lie in pages of its own.
     #[inline]
     pub(crate) fn is_large(&self, key_len: usize, value_len: usize) -> bool {

@@ -87,7 +87,7 @@ impl SlottedPageMut<'_> {
         self.build(content)
     }
 
-    fn rebuild(
+    pub(super) fn rebuild(
         &mut self,
         keep: usize,
         encode: impl FnOnce(&SlottedPage<'_>, &mut Vec<u8>) -> Result<(), EditError>,

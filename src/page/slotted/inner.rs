@@ -35,6 +35,18 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Full`] if it does not fit; [`EditError::Damaged`] if it is there already or lies outside of the fences.
     pub fn insert_separator(&mut self, separator: &[u8], child: PageId) -> Result<(), EditError> {
+        self.insert_beside(separator, child, false)
+    }
+
+    /// [`SlottedPageMut::insert_separator`] with `child` on the separator's left.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn insert_left(&mut self, separator: &[u8], child: PageId) -> Result<(), EditError> {
+        self.insert_beside(separator, child, true)
+    }
+
+    fn insert_beside(&mut self, separator: &[u8], child: PageId, left: bool) -> Result<(), EditError> {
         let node = self.node()?;
         if node.is_leaf() || !node.covers(separator)? {
             return Err(EditError::Damaged("a separator outside of its node"));
@@ -66,7 +78,14 @@ impl SlottedPageMut<'_> {
             let word = self.page.reader().u64(references + i * WORD_BYTES)?;
             self.page.set_word(references + (i + 1) * WORD_BYTES, word);
         }
-        self.page.set_word(references + (at + 1) * WORD_BYTES, child_word(child));
+        if left {
+            // The child that was there is on the right now.
+            let word = self.page.reader().u64(references + at * WORD_BYTES)?;
+            self.page.set_word(references + (at + 1) * WORD_BYTES, word);
+            self.page.set_word(references + at * WORD_BYTES, child_word(child));
+        } else {
+            self.page.set_word(references + (at + 1) * WORD_BYTES, child_word(child));
+        }
         self.page.set_u16(COUNT, (count + 1) as u16);
         set_swip_array(&mut self.page, references, count + 2);
         self.refresh_hints(at)

@@ -43,13 +43,17 @@ pub mod ops;
 
 mod build;
 mod content;
+mod detach;
 mod edit;
+pub(crate) mod extend;
 mod inner;
 mod read;
 pub(crate) mod scratch;
 mod search;
 mod separator;
+pub(crate) mod shrink;
 mod split;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -60,6 +64,7 @@ pub use read::{Slot, SlottedPage};
 pub use search::Search;
 pub use separator::{common_prefix, shortest_separator};
 pub use split::{InnerSplit, LeafSplit};
+pub(crate) use stage::Stage;
 
 use super::bytes::{OutOfBounds, PageReader};
 

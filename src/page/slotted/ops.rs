@@ -15,6 +15,15 @@
 //! | [`REMOVE_SEPARATOR`] | separator; the child on its right goes with it |
 //! | [`FREE`] | nothing: the page is no node any more |
 //! | [`REBUILD`] | a [`Content`]: a node becomes another, keeping its page: roots that grow and shrink |
+//! | [`EXTEND`] | an upper fence or none, and children: they come behind those of the last inner node of a level |
+//! | [`ABSORB_LEFT`] | the [`Content`] of the left neighbour |
+//! | [`REMOVE_LEFT`] | separator; the child on its left goes with it |
+//! | [`REMOVE_RUN`] | two separators: they and all between them go, each with the child on its right |
+//! | [`RAISE`] | separator: the new lower fence |
+//! | [`INSERT_LEFT`] | as `INSERT_SEPARATOR`, but the child comes on the separator's left |
+//! | [`CUT`] | two keys: a leaf's records from one on and below the other go |
+//! | [`ENTOMB`] | nothing: the root of a dropped tree becomes a tombstone, its content stays |
+//! | [`DETACH`] | `children to keep: u16`: the last children go, from a node of a dropped tree |
 
 use super::*;
 use crate::page::bytes::PageWriter;
@@ -41,6 +50,24 @@ pub const REMOVE_SEPARATOR: u8 = 8;
 pub const FREE: u8 = 9;
 /// Rewrites a node in its page.
 pub const REBUILD: u8 = 10;
+/// Adds children behind the last one, and an upper fence.
+pub const EXTEND: u8 = 22;
+/// Takes over the left neighbour: the right page of a merge.
+pub const ABSORB_LEFT: u8 = 23;
+/// Removes a separator and the child on its left from an inner node.
+pub const REMOVE_LEFT: u8 = 24;
+/// Removes a run of separators and children from an inner node.
+pub const REMOVE_RUN: u8 = 25;
+/// Removes a run of records from a leaf.
+pub const CUT: u8 = 26;
+/// Cuts off what lies in front of a separator: the right page of a split.
+pub const RAISE: u8 = 27;
+/// Adds a separator, and a child on its left.
+pub const INSERT_LEFT: u8 = 28;
+/// Makes a root a tombstone: no node any more, but its content still leads to the pages of the tree.
+pub const ENTOMB: u8 = 20;
+/// Takes the last children off an inner node of a dropped tree.
+pub const DETACH: u8 = 21;
 
 /// The bytes an `INSERT` or `UPDATE` payload takes beside key and value.
 pub const RECORD_OVERHEAD: usize = 2;
@@ -89,7 +116,8 @@ pub fn decode_separator(payload: &[u8]) -> Option<(&[u8], PageId)> {
 /// damaged itself, worthless as before. Never panics on account of either.
 pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result<(), EditError> {
     let mut node = SlottedPageMut::new(page);
-    if !matches!(op, INIT | FREE) && node.page.reader().u8(header::KIND)? != PageKind::BTREE.get() {
+    let kind = PageKind::new(node.page.reader().u8(header::KIND)?);
+    if !matches!(op, INIT | FREE) && kind != PageKind::BTREE && !(op == DETACH && kind == PageKind::TOMBSTONE) {
         return Err(EditError::Damaged("a node operation on a page that is none"));
     }
     match op {
@@ -114,10 +142,28 @@ pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result
             let (separator, child) = decode_separator(payload).ok_or(SHORT)?;
             node.insert_separator(separator, child)
         }
+        INSERT_LEFT => {
+            let (separator, child) = decode_separator(payload).ok_or(SHORT)?;
+            node.insert_left(separator, child)
+        }
+        RAISE => node.raise(payload),
+        ABSORB_LEFT => node.absorb_left(&Content::parse(payload).ok_or(SHORT)?),
+        REMOVE_LEFT => node.remove_left(payload),
+        REMOVE_RUN => node.remove_run(payload),
+        CUT => node.cut(payload),
+        EXTEND => node.extend(payload),
         REMOVE_SEPARATOR => node.remove_separator(payload),
         FREE => {
             free(&mut node.page, id);
             Ok(())
+        }
+        ENTOMB => {
+            node.page.set_u8(header::KIND, PageKind::TOMBSTONE.get());
+            Ok(())
+        }
+        DETACH => {
+            let keep = payload.try_into().map(u16::from_le_bytes).map_err(|_| SHORT)?;
+            node.detach(usize::from(keep))
         }
         _ => Err(EditError::Damaged("an unknown operation")),
     }

@@ -52,7 +52,7 @@ pub struct SpaceMap {
     pub pending: Vec<Extent>,
 }
 
-/// The file grows by an eighth, within these bounds, in bytes.
+/// The file grows by a sixty-fourth, within these bounds, in bytes.
 const GROWTH: std::ops::RangeInclusive<u64> = (256 << 10)..=(64 << 20);
 
 impl Allocator {
@@ -93,11 +93,33 @@ impl Allocator {
         Ok(extent)
     }
 
+    /// Takes a run of at most `most` pages: a shorter one where free space is in pieces, but the file grows rather than
+    /// that it would be very short. As [`Allocator::reserve`].
+    ///
+    /// # Errors
+    /// As [`Allocator::reserve`].
+    pub fn reserve_run(&self, most: u64) -> Result<Extent> {
+        let mut state = self.state.lock();
+        let longest = state.free.longest().min(most);
+        let extent = if longest >= most.div_ceil(8) {
+            state.free.take(longest)
+        } else {
+            match self.grow(&mut state, most) {
+                Ok(()) => state.free.take(most),
+                Err(error) if longest == 0 => return Err(error),
+                Err(_) => state.free.take(longest),
+            }
+        };
+        let extent = extent.ok_or(Error::NoSpace { what: "page file", needed: most })?;
+        state.reserved.insert(extent);
+        Ok(extent)
+    }
+
     /// Extends the file so that `units` contiguous pages are free at its end.
     pub(super) fn grow(&self, state: &mut State, units: u64) -> Result<()> {
         let page = self.store.page_size() as u64;
         let from = state.end;
-        let more = (from.get() * page / 8).clamp(*GROWTH.start(), *GROWTH.end()) / page;
+        let more = (from.get() * page / 64).clamp(*GROWTH.start(), *GROWTH.end()) / page;
         let mut last = None;
         // On a nearly full disk, what is needed may fit where the comfortable step does not.
         for step in [more.max(units), units] {

@@ -107,6 +107,11 @@ impl ExtentSet {
         }
     }
 
+    /// The length of the longest extent; 0 if there is none.
+    pub(super) fn longest(&self) -> u64 {
+        self.by_start.values().copied().max().unwrap_or(0)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
         self.by_start.iter().map(|(&s, &n)| Extent::new(PageId::new(s), n))
     }
