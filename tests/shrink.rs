@@ -195,3 +195,28 @@ fn ranges_are_removed_beside_others() {
     });
     assert_eq!(store.check().unwrap().records, n + added.load(Ordering::Relaxed));
 }
+
+/// Random inserts leave leaves fuller than halves that were split: neighbours take records before.
+#[test]
+fn random_loads_fill_pages_well() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = Store::options().page_size(16384).memory(64 << 20).durability(Durability::Manual);
+    let store = options.open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    let n = 120_000u64;
+    let key = |n: u64| {
+        let word = |i: u64| {
+            (n * 3 + i)
+                .wrapping_add(1)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+                .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        [word(0).to_be_bytes(), word(1).to_be_bytes(), word(2).to_be_bytes()].concat()
+    };
+    (0..n).for_each(|i| assert!(tree.insert(key(i), [i as u8; 150]).unwrap()));
+    let report = store.check().unwrap();
+    let ratio = report.tree_pages as f64 * 16384.0 / (n as f64 * 174.0);
+    println!("pages of {ratio:.3} times the raw bytes");
+    assert!(ratio < 1.44, "{ratio:.3}");
+}

@@ -53,6 +53,7 @@ mod range;
 mod redo;
 mod remove_range;
 mod scan;
+mod shift;
 mod split;
 #[cfg(test)]
 mod tests;

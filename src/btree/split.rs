@@ -78,9 +78,12 @@ impl<'n> Need<'n> {
 }
 
 impl Inner {
-    /// Splits what is in the way of a record in the leaf that covers `key`. On return there was room at some moment; others
+    /// Makes room for a record in the leaf that covers `key`: moves others to a neighbour, or splits what is in the way. On return there was room at some moment; others
     /// may have taken it, so the caller tries again.
     pub(super) fn make_room(&self, key: &[u8], value_len: usize) -> Result<()> {
+        if self.shift(key, value_len)? {
+            return Ok(());
+        }
         self.split_up(Need::Record(key, value_len)).map(|_| ())
     }
 

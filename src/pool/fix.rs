@@ -104,6 +104,20 @@ impl BufferPool {
         Ok(None)
     }
 
+    /// As [`BufferPool::try_child`], but only if the hint leads to the child: nothing is loaded, no table is asked.
+    ///
+    /// # Errors
+    /// [`Interrupt::Restart`] if the parent changed.
+    pub(crate) fn resident_child<'p>(
+        &'p self,
+        parent: &PageView<'p>,
+        at: usize,
+    ) -> Result<Option<PageView<'p>>, Interrupt> {
+        let view = parent.reader().u64(at).ok().and_then(|bits| self.hinted(Swip::from_bits(bits)));
+        parent.validate()?;
+        Ok(view)
+    }
+
     /// The frame that the hint names, if it holds the page (S2). Waits for a writer of that very page.
     #[inline(always)]
     fn hinted(&self, word: Swip) -> Option<PageView<'_>> {

@@ -21,6 +21,7 @@
 //! | [`REMOVE_RUN`] | two separators: they and all between them go, each with the child on its right |
 //! | [`RAISE`] | separator: the new lower fence |
 //! | [`INSERT_LEFT`] | as `INSERT_SEPARATOR`, but the child comes on the separator's left |
+//! | [`MOVE_SEPARATOR`] | two separators: the second replaces the first |
 //! | [`CUT`] | two keys: a leaf's records from one on and below the other go |
 //! | [`ENTOMB`] | nothing: the root of a dropped tree becomes a tombstone, its content stays |
 //! | [`DETACH`] | `children to keep: u16`: the last children go, from a node of a dropped tree |
@@ -64,6 +65,8 @@ pub const CUT: u8 = 26;
 pub const RAISE: u8 = 27;
 /// Adds a separator, and a child on its left.
 pub const INSERT_LEFT: u8 = 28;
+/// Replaces a separator by another one between the same children.
+pub const MOVE_SEPARATOR: u8 = 29;
 /// Makes a root a tombstone: no node any more, but its content still leads to the pages of the tree.
 pub const ENTOMB: u8 = 20;
 /// Takes the last children off an inner node of a dropped tree.
@@ -146,6 +149,7 @@ pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result
             let (separator, child) = decode_separator(payload).ok_or(SHORT)?;
             node.insert_left(separator, child)
         }
+        MOVE_SEPARATOR => node.move_separator(payload),
         RAISE => node.raise(payload),
         ABSORB_LEFT => node.absorb_left(&Content::parse(payload).ok_or(SHORT)?),
         REMOVE_LEFT => node.remove_left(payload),

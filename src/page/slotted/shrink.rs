@@ -16,7 +16,7 @@ pub(crate) fn encode_cut(low: &[u8], high: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the payload of [`ops::REMOVE_RUN`]: `length of first: u16, first, last`.
+/// Appends the payload of [`ops::REMOVE_RUN`] and [`ops::MOVE_SEPARATOR`]: `length of first: u16, first, last`.
 pub(crate) fn encode_run(first: &[u8], last: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(first.len() as u16).to_le_bytes());
     out.extend_from_slice(first);
@@ -29,6 +29,13 @@ fn decode_pair(payload: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl SlottedPage<'_> {
+    /// Whether an inner node has room for `new` in place of its separator `old`.
+    pub(crate) fn fits_moved(&self, old: &[u8], new: &[u8]) -> Result<bool, OutOfBounds> {
+        let old = old.len().checked_sub(self.prefix_len()).ok_or(OutOfBounds)?;
+        let new = new.len().checked_sub(self.prefix_len()).ok_or(OutOfBounds)?;
+        Ok(new <= old || new <= self.free_bytes()?)
+    }
+
     /// Whether the lower fence is empty: nothing lies in front.
     pub(crate) fn is_first(&self) -> Result<bool, OutOfBounds> {
         Ok(self.lower_range()?.1 == 0)
@@ -127,6 +134,45 @@ impl SlottedPageMut<'_> {
             return Err(EditError::Damaged("separators out of order"));
         }
         self.remove_children(from, to + 1, from + 1)
+    }
+
+    /// Replaces a separator by another one, which lies between the same two others.
+    ///
+    /// # Errors
+    /// [`EditError::Damaged`] if it does not, or the first is not there; [`EditError::Full`].
+    pub fn move_separator(&mut self, payload: &[u8]) -> Result<(), EditError> {
+        let (old, new) = decode_pair(payload).ok_or(SHORT)?;
+        let at = self.separator_at(old)?;
+        let node = self.node()?;
+        let beside = match node.search(new)? {
+            Search::Insert(i) => i == at || i == at + 1,
+            Search::Found(i) => i == at,
+        };
+        if !node.covers(new)? || !beside {
+            return Err(EditError::Damaged("a separator moved past another"));
+        }
+        let suffix = new.get(node.prefix_len()..).ok_or(OutOfBounds)?;
+        let (mut slot, (heap, dead)) = (node.slot(at)?, node.heap()?);
+        if suffix.len() <= slot.key_len {
+            // The bytes that are left over lie behind it.
+            self.page.set_u32(DEAD, (dead + slot.key_len - suffix.len()) as u32);
+        } else {
+            if !node.fits_moved(old, new)? {
+                return Err(EditError::Full);
+            }
+            if heap - node.arrays_end() < suffix.len() {
+                self.compact(suffix.len())?;
+                slot = self.node()?.slot(at)?;
+            }
+            let dead = self.node()?.heap()?.1 + slot.key_len;
+            slot.offset = self.room_for(suffix.len())? - suffix.len();
+            self.page.set_u32(HEAP_START, slot.offset as u32);
+            self.page.set_u32(DEAD, dead as u32);
+        }
+        self.page.write(slot.offset, suffix);
+        let slot = Slot { head: head_of(suffix), key_len: suffix.len(), ..slot };
+        self.page.set_u64(SLOTS + at * SLOT_BYTES, slot.to_word());
+        self.refresh_hints(at)
     }
 
     fn separator_at(&self, separator: &[u8]) -> Result<usize, EditError> {
