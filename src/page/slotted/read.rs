@@ -284,7 +284,7 @@ impl<'a> SlottedPage<'a> {
 
     /// Asks for the cache lines of the entry in slot `i` ([`PageReader::prefetch`]).
     #[inline(always)]
-    pub(crate) fn prefetch_slot(&self, i: usize) {
+    pub fn prefetch_slot(&self, i: usize) {
         if let Ok(slot) = self.slot(i) {
             self.prefetch_at(slot);
         }

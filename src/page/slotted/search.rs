@@ -40,7 +40,7 @@ impl SlottedPage<'_> {
 
     /// [`SlottedPage::search`] in the caller's own code: for lookups.
     #[inline(always)]
-    pub(crate) fn search_inline(&self, key: &[u8]) -> Result<Search, OutOfBounds> {
+    pub fn search_inline(&self, key: &[u8]) -> Result<Search, OutOfBounds> {
         let suffix = key.get(self.prefix_len()..).ok_or(OutOfBounds)?;
         let head = head_of(suffix);
         let slots = self.page.words(SLOTS, self.count())?;
@@ -67,7 +67,7 @@ impl SlottedPage<'_> {
 
     /// Asks for the slots, and in an inner node the references, that a search for `key` will look at.
     #[inline(always)]
-    pub(crate) fn prefetch_search(&self, key: &[u8]) {
+    pub fn prefetch_search(&self, key: &[u8]) {
         let suffix = key.get(self.prefix_len()..).unwrap_or_default();
         let Ok((low, high)) = self.narrow(head_of(suffix)) else { return };
         if self.is_leaf() {
@@ -80,7 +80,7 @@ impl SlottedPage<'_> {
 
     /// Asks for the first lines of the entry that a search for `key` will most likely end at, judging by heads alone.
     #[inline(always)]
-    pub(crate) fn prefetch_entry(&self, key: &[u8]) {
+    pub fn prefetch_entry(&self, key: &[u8]) {
         let head = head_of(key.get(self.prefix_len()..).unwrap_or_default());
         let (Ok(slots), Ok((mut low, mut high))) = (self.page.words(SLOTS, self.count()), self.narrow(head)) else {
             return;
@@ -106,7 +106,7 @@ impl SlottedPage<'_> {
     /// Asks for what a change of a leaf reads and writes beside the slots: the fences at the page's end, and the lowest end of
     /// the heap, where the next entry goes.
     #[inline(always)]
-    pub(crate) fn prefetch_change(&self) {
+    pub fn prefetch_change(&self) {
         self.page.prefetch(self.page.len().saturating_sub(1));
         if let Ok(heap) = self.page.u32(HEAP_START) {
             for line in 1..=ENTRY_LINES {
