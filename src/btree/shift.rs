@@ -71,7 +71,7 @@ impl Inner {
                 continue;
             }
             let at = sound(&parent, above.child_at(child))?;
-            let Some(beside) = self.pool.resident_child(&parent, at)? else { continue };
+            let Some(beside) = self.pool.hinted_child(&parent, at)? else { continue };
             let free = sound(&beside, SlottedPage::open(beside.reader()).and_then(|node| node.free_bytes()))?;
             beside.validate()?;
             if free >= self.pool.page_size() / 3 && best.is_none_or(|(most, ..)| free > most) {

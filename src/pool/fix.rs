@@ -108,7 +108,8 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Interrupt::Restart`] if the parent changed.
-    pub(crate) fn resident_child<'p>(
+    #[cfg_attr(not(feature = "btree"), allow(dead_code))]
+    pub(crate) fn hinted_child<'p>(
         &'p self,
         parent: &PageView<'p>,
         at: usize,

@@ -35,6 +35,7 @@ mod fix;
 mod flush;
 mod frame;
 mod lane;
+#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 mod let_go;
 mod load;
 mod mem_store;
@@ -47,6 +48,7 @@ mod space;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 mod unlogged;
 mod view;
 
@@ -60,6 +62,7 @@ pub use options::PoolOptions;
 pub use page_store::{PageImage, PageStore};
 pub use readers::{Reader, Readers};
 pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
+#[cfg(feature = "btree")]
 pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 

@@ -45,14 +45,17 @@ mod build;
 mod content;
 mod detach;
 mod edit;
+#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 pub(crate) mod extend;
 mod inner;
 mod read;
 pub(crate) mod scratch;
 mod search;
 mod separator;
+#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 pub(crate) mod shrink;
 mod split;
+#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,7 @@ pub use read::{Slot, SlottedPage};
 pub use search::Search;
 pub use separator::{common_prefix, shortest_separator};
 pub use split::{InnerSplit, LeafSplit};
+#[cfg(feature = "btree")]
 pub(crate) use stage::Stage;
 
 use super::bytes::{OutOfBounds, PageReader};
