@@ -48,6 +48,7 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Interrupt::Restart`] if the parent changed.
+    #[cfg(feature = "btree")]
     pub(crate) fn resident_child<'p>(
         &'p self,
         parent: &PageView<'p>,

@@ -33,6 +33,7 @@ mod fix;
 mod flush;
 mod frame;
 mod lane;
+#[cfg(feature = "btree")]
 mod let_go;
 mod load;
 mod mem_store;
@@ -44,6 +45,7 @@ mod space;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "btree")]
 mod unlogged;
 mod view;
 
@@ -55,6 +57,7 @@ pub use new_page::NewPage;
 pub use options::PoolOptions;
 pub use page_store::{PageImage, PageStore};
 pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
+#[cfg(feature = "btree")]
 pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 

@@ -42,10 +42,12 @@
 pub mod ops;
 
 mod build;
+#[cfg(feature = "btree")]
+pub(crate) mod children;
 mod content;
 mod detach;
 mod edit;
-pub(crate) mod extend;
+mod extend;
 mod inner;
 mod read;
 pub(crate) mod scratch;
@@ -53,6 +55,7 @@ mod search;
 mod separator;
 pub(crate) mod shrink;
 mod split;
+#[cfg(feature = "btree")]
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,7 @@ pub use read::{Slot, SlottedPage};
 pub use search::Search;
 pub use separator::{common_prefix, shortest_separator};
 pub use split::{InnerSplit, LeafSplit};
+#[cfg(feature = "btree")]
 pub(crate) use stage::Stage;
 
 use super::bytes::{OutOfBounds, PageReader};
