@@ -18,7 +18,7 @@ use super::value::{Draft, LARGE};
 use super::{BTree, Inner};
 use crate::error::{Error, Result};
 use crate::page::bytes::{OutOfBounds, PageReader};
-use crate::page::slotted::extend::Child;
+use crate::page::slotted::children::Child;
 use crate::page::slotted::{SlottedPage, Stage, scratch, shortest_separator};
 use crate::pool::{Extent, Interrupt, Loan};
 use crate::types::{Lsn, PageId, SizeClass};

@@ -12,7 +12,7 @@ use super::value::Draft;
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
-use crate::page::slotted::extend::{Child, encode_extension, encode_inner, fill_inner};
+use crate::page::slotted::children::{Child, encode_extension, encode_inner, fill_inner};
 use crate::page::slotted::{SlottedPage, ops, scratch};
 use crate::pool::{Interrupt, NewPage, PageView};
 use crate::types::{Lsn, SizeClass};

@@ -108,7 +108,7 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Interrupt::Restart`] if the parent changed.
-    #[cfg_attr(not(feature = "btree"), allow(dead_code))]
+    #[cfg(feature = "btree")]
     pub(crate) fn hinted_child<'p>(
         &'p self,
         parent: &PageView<'p>,

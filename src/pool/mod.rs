@@ -35,7 +35,7 @@ mod fix;
 mod flush;
 mod frame;
 mod lane;
-#[cfg_attr(not(feature = "btree"), allow(dead_code))]
+#[cfg(feature = "btree")]
 mod let_go;
 mod load;
 mod mem_store;
@@ -48,7 +48,7 @@ mod space;
 mod table;
 #[cfg(test)]
 mod tests;
-#[cfg_attr(not(feature = "btree"), allow(dead_code))]
+#[cfg(feature = "btree")]
 mod unlogged;
 mod view;
 

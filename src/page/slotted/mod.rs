@@ -42,20 +42,20 @@
 pub mod ops;
 
 mod build;
+#[cfg(feature = "btree")]
+pub(crate) mod children;
 mod content;
 mod detach;
 mod edit;
-#[cfg_attr(not(feature = "btree"), allow(dead_code))]
-pub(crate) mod extend;
+mod extend;
 mod inner;
 mod read;
 pub(crate) mod scratch;
 mod search;
 mod separator;
-#[cfg_attr(not(feature = "btree"), allow(dead_code))]
 pub(crate) mod shrink;
 mod split;
-#[cfg_attr(not(feature = "btree"), allow(dead_code))]
+#[cfg(feature = "btree")]
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use crate::page::header::set_swip_array;
 const SHORT: EditError = EditError::Damaged("a payload that ends early");
 
 /// Appends the payload of [`ops::CUT`]: `length of low: u16, low, high`; `high` is left out for no bound.
+#[cfg(feature = "btree")]
 pub(crate) fn encode_cut(low: &[u8], high: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(low.len() as u16).to_le_bytes());
     out.extend_from_slice(low);
@@ -17,6 +18,7 @@ pub(crate) fn encode_cut(low: &[u8], high: Option<&[u8]>, out: &mut Vec<u8>) {
 }
 
 /// Appends the payload of [`ops::REMOVE_RUN`] and [`ops::MOVE_SEPARATOR`]: `length of first: u16, first, last`.
+#[cfg(feature = "btree")]
 pub(crate) fn encode_run(first: &[u8], last: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(first.len() as u16).to_le_bytes());
     out.extend_from_slice(first);
@@ -37,6 +39,7 @@ impl SlottedPage<'_> {
     }
 
     /// Whether the lower fence is empty: nothing lies in front.
+    #[cfg(feature = "btree")]
     pub(crate) fn is_first(&self) -> Result<bool, OutOfBounds> {
         Ok(self.lower_range()?.1 == 0)
     }
@@ -153,6 +156,9 @@ impl SlottedPageMut<'_> {
         }
         let suffix = new.get(node.prefix_len()..).ok_or(OutOfBounds)?;
         let (mut slot, (heap, dead)) = (node.slot(at)?, node.heap()?);
+        if slot.offset < heap || slot.offset + slot.key_len > node.page_size() {
+            return Err(EditError::Damaged("a separator outside of the heap"));
+        }
         if suffix.len() <= slot.key_len {
             // The bytes that are left over lie behind it.
             self.page.set_u32(DEAD, (dead + slot.key_len - suffix.len()) as u32);

@@ -5,6 +5,9 @@ use crate::types::{PageId, TreeId};
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use std::collections::BTreeMap;
 
+#[cfg(feature = "btree")]
+mod runs;
+
 const SIZES: [usize; 5] = [4096, 8192, 16384, 32768, 65536];
 const ID: PageId = PageId::new(77);
 

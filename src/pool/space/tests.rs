@@ -204,3 +204,21 @@ quickcheck! {
         runs.iter().all(|run| set.insert(*run)) && taken.iter().all(|(_, used)| !set.overlaps(Extent::new(*used, 1)))
     }
 }
+
+#[test]
+fn runs_take_what_is_there_before_the_file_grows() {
+    let allocator = allocator();
+    let all = allocator.reserve_run(64).unwrap();
+    assert_eq!(all.units, 64);
+    let end = allocator.end();
+    assert_eq!(allocator.free_pages(), 0, "all that there is but for what is given back here, in pieces");
+    let piece = |from: u64, units| Extent::new(PageId::new(all.start.get() + from), units);
+    allocator.unreserve_extent(piece(0, 3));
+    allocator.unreserve_extent(piece(10, 9));
+    assert_eq!(allocator.reserve_run(64).unwrap(), piece(10, 9), "an eighth and more is taken");
+    assert_eq!(allocator.end(), end);
+    let long = allocator.reserve_run(64).unwrap();
+    assert_eq!(long.units, 64, "three pages are too few");
+    assert!(allocator.end() > end);
+    allocator.unreserve_extent(long);
+}
