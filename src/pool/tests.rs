@@ -1,5 +1,8 @@
 //! The pool over memory: residency, eviction, write-back, and what must not happen.
 
+mod failures;
+mod races;
+
 use super::*;
 use crate::page::header::PageHeader;
 use crate::swip::{AtomicSwip, Swip};
@@ -7,6 +10,8 @@ use crate::types::{FrameId, PageId, PageKind, TreeId};
 use std::sync::atomic::AtomicU64 as StdU64;
 
 const PAGE: usize = 4096;
+/// Where the references of a page made here are.
+const SWIPS: usize = 72;
 
 /// A log that is durable as far as it was asked to be, and notes how far that was.
 #[derive(Default)]
@@ -21,12 +26,27 @@ impl DurableLog for FakeLog {
     }
 }
 
-/// A store that checks the WAL rule and counts reads and writes of each page.
+/// What a test has done in the middle of a call; given the page.
+type Hook = Mutex<Option<Arc<dyn Fn(PageId) + Send + Sync>>>;
+
+fn run(hook: &Hook, id: PageId) {
+    let hook = hook.lock().clone();
+    if let Some(hook) = hook {
+        hook(id);
+    }
+}
+
+/// A store that checks the WAL rule, counts writes, and lets a test in.
 struct Watch {
     inner: MemPageStore,
     log: Arc<FakeLog>,
     writes: StdU64,
     fail: AtomicBool,
+    full: AtomicBool,
+    /// Before a page is read.
+    on_read: Hook,
+    /// Before a batch is written; the page is its first.
+    on_write: Hook,
 }
 
 impl PageStore for Watch {
@@ -37,9 +57,14 @@ impl PageStore for Watch {
         self.inner.first_page()
     }
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
+        run(&self.on_read, id);
         self.inner.read(id, out)
     }
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        run(&self.on_write, images[0].id);
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Error::NoSpace { what: "test", needed: 1 });
+        }
         if self.fail.load(Ordering::SeqCst) {
             return Err(Error::io("write", None, std::io::Error::other("broken")));
         }
@@ -77,6 +102,9 @@ fn rig(memory: usize) -> Rig {
         log: log.clone(),
         writes: StdU64::new(0),
         fail: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+        on_read: Mutex::new(None),
+        on_write: Mutex::new(None),
     });
     let options = PoolOptions::default().memory(memory).wait(std::time::Duration::from_millis(300));
     let pool = Arc::new(BufferPool::new(store.clone(), log.clone(), options).unwrap());
@@ -97,7 +125,12 @@ impl Rig {
     }
 
     fn create(&self, value: u64) -> PageId {
-        let new = self.pool.reserve(SizeClass::ZERO).unwrap();
+        self.create_with(value, SizeClass::ZERO, &[])
+    }
+
+    /// A page of `class` with a value, and behind it references.
+    fn create_with(&self, value: u64, class: SizeClass, children: &[PageId]) -> PageId {
+        let new = self.pool.reserve(class).unwrap();
         let gate = self.pool.allocator().enter();
         let id = new.id();
         let mut page = new.into_page();
@@ -105,18 +138,33 @@ impl Rig {
         PageHeader {
             checksum: 0,
             kind: PageKind::FIRST_USER,
-            class: SizeClass::ZERO,
+            class,
             id,
             lsn: Lsn::NONE,
             tree: TreeId::NONE,
-            swip_offset: 0,
-            swip_count: 0,
+            swip_offset: if children.is_empty() { 0 } else { SWIPS },
+            swip_count: children.len(),
         }
         .write(&mut page.writer());
+        for (i, &child) in children.iter().enumerate() {
+            page.writer().set_u64(SWIPS + i * 8, Swip::evicted(child, SizeClass::ZERO).to_bits());
+        }
         page.finish_change(Lsn::NONE);
         self.change(&mut page, value);
-        self.pool.allocator().apply_allocation(&gate, id, SizeClass::ZERO);
+        self.pool.allocator().apply_allocation(&gate, id, class);
         id
+    }
+
+    /// Every frame holds a page or is free, none is both.
+    fn check_frames(&self) {
+        for frames in &self.pool.frames {
+            let free = frames.free_numbers();
+            for frame in 0..frames.used() as u32 {
+                let holds = !frames.header(FrameId::new(frame)).unwrap().page().is_none();
+                let times = free.iter().filter(|&&n| n == frame).count();
+                assert_eq!(times, usize::from(!holds), "class {}, frame {frame}", frames.class.get());
+            }
+        }
     }
 
     fn value(&self, id: PageId) -> u64 {
@@ -276,25 +324,7 @@ fn larger_classes_share_the_budget() {
     }
     let class = SizeClass::new(4).unwrap();
     for i in 0..64u64 {
-        let new = rig.pool.reserve(class).unwrap();
-        let gate = rig.pool.allocator().enter();
-        let id = new.id();
-        let mut page = new.into_page();
-        page.begin_change(Lsn::new(1));
-        PageHeader {
-            checksum: 0,
-            kind: PageKind::FIRST_USER,
-            class,
-            id,
-            lsn: Lsn::NONE,
-            tree: TreeId::NONE,
-            swip_offset: 0,
-            swip_count: 0,
-        }
-        .write(&mut page.writer());
-        page.writer().set_u64((PAGE << 4) - 8, i);
-        page.finish_change(Lsn::NONE);
-        rig.pool.allocator().apply_allocation(&gate, id, class);
+        rig.create_with(i, class, &[]);
         assert!(rig.pool.resident_bytes() <= rig.pool.stats().capacity_bytes);
     }
     for i in 400..2000 {
