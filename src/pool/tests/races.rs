@@ -18,6 +18,78 @@ fn let_it_wait() {
     std::thread::sleep(Duration::from_millis(50));
 }
 
+/// A place reserved anew whose old image a late reader has loaded again, and the frame that is in.
+fn stale() -> (Rig, PageId, FrameId) {
+    let rig = Rig::floor();
+    let id = rig.create(1);
+    rig.pool.flush_all().unwrap();
+    rig.pool.discard(id);
+    assert_eq!(rig.value(id), 1);
+    let frame = rig.pool.table.get(id).unwrap().frame;
+    (rig, id, frame)
+}
+
+#[test]
+fn a_place_taken_over_waits_for_no_frame_that_became_another_pages() {
+    let (rig, id, frame) = stale();
+    let header = rig.pool.frames[0].header(frame).unwrap();
+    // Somebody evicts the stale page and goes on holding the frame, for a page of his own.
+    let held = header.latch.exclusive();
+    let pool = rig.pool.clone();
+    let over = in_background(move || pool.discard(id));
+    let_it_wait();
+    assert!(over.try_recv().is_err());
+    rig.pool.table.remove(id, frame);
+    header.set_page(PageId::new(1 << 20));
+    let waited = over.recv_timeout(LONG);
+    header.set_page(PageId::NONE);
+    drop(held);
+    assert!(waited.is_ok(), "L5: waits for a frame that holds another page by now");
+}
+
+#[test]
+fn a_place_taken_over_waits_for_its_frames_write_and_not_for_the_flusher() {
+    let (rig, id, frame) = stale();
+    let header = rig.pool.frames[0].header(frame).unwrap();
+    // The flusher goes on to wait for a latch, perhaps one of the caller's.
+    let flusher = rig.pool.flusher.lock();
+    header.set(frame::WRITING);
+    let pool = rig.pool.clone();
+    let over = in_background(move || pool.discard(id));
+    let_it_wait();
+    assert!(over.try_recv().is_err(), "P4: a frame is not reused while a copy of it is written");
+    header.clear(frame::WRITING);
+    let waited = over.recv_timeout(LONG);
+    drop(flusher);
+    assert!(waited.is_ok(), "L5: waits for the flusher");
+}
+
+#[test]
+fn a_load_that_fails_after_its_parent_changed_is_no_damage() {
+    let rig = Rig::floor();
+    let child = rig.create(5);
+    let parent = rig.create_with(6, SizeClass::ZERO, &[child]);
+    rig.pool.flush_all().unwrap();
+    rig.pool.discard(child);
+    rig.store.inner.write_unlogged(child, &[0; PAGE]).unwrap();
+    let swip = AtomicSwip::new(Swip::evicted(parent, SizeClass::ZERO));
+    // A reference that holds leads to damage.
+    let view = rig.pool.view(&swip).unwrap();
+    assert!(matches!(rig.pool.try_child(&view, SWIPS), Err(Interrupt::Failed(Error::Corrupted { .. }))));
+    // The same, but the child is freed and its place used for something else while it is read.
+    let view = rig.pool.view(&swip).unwrap();
+    let (pool, lsn) = (rig.pool.clone(), rig.lsn.load(Ordering::SeqCst));
+    *rig.store.on_read.lock() = Some(Arc::new(move |id| {
+        assert_eq!(id, child);
+        let mut page = pool.exclusive(parent, SizeClass::ZERO).unwrap();
+        page.begin_change(Lsn::new(lsn));
+        page.finish_change(Lsn::new(lsn + 10));
+    }));
+    let answer = rig.pool.try_child(&view, SWIPS);
+    assert!(matches!(answer, Err(Interrupt::Restart)), "a stale reference is taken for damage: {:?}", answer.err());
+    rig.check_frames();
+}
+
 #[test]
 fn a_lane_that_loses_a_load_keeps_its_frame() {
     let rig = Rig::floor();
