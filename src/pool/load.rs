@@ -144,7 +144,7 @@ pub(super) fn verify(id: PageId, class: SizeClass, bytes: &[u8]) -> Result<()> {
     if found.id != id || found.class != class {
         return Err(damaged(format!("holds page {} of class {}", found.id, found.class.get())));
     }
-    if found.swip_offset + found.swip_count * 8 > bytes.len() {
+    if found.swips(bytes.len()).is_err() {
         return Err(damaged("swip array out of range".into()));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The pool over memory: residency, eviction, write-back, and what must not happen.
 
+mod damage;
 mod failures;
 mod races;
 
