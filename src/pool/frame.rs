@@ -1,6 +1,5 @@
 //! Frames: page-sized memory, and one cache line of header each.
 
-use super::options::PoolOptions;
 use super::region::Region;
 use crate::error::Result;
 use crate::latch::HybridLatch;
@@ -182,14 +181,13 @@ struct FreeFrames {
 }
 
 impl Frames {
-    pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize) -> Result<Frames> {
+    pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize, huge: bool) -> Result<Frames> {
         let bytes = page_size << class.get();
         let count = (budget / bytes).min((1 << 24) - 1);
-        let huge = budget >= 64 << 20 && PoolOptions::default().huge_pages;
         Ok(Frames {
             class,
             bytes,
-            region: Region::map(count * bytes, huge)?,
+            region: Region::map(count * bytes, huge && budget >= 64 << 20)?,
             headers: (0..count).map(|_| FrameHeader::new()).collect(),
             free: Mutex::new(FreeFrames { resident: Vec::with_capacity(count), discarded: Vec::new(), unused: 0 }),
             hand: AtomicU64::new(0),

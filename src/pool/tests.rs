@@ -378,3 +378,31 @@ fn a_place_that_a_late_reader_loaded_again_can_still_be_used() {
     drop(page);
     assert_eq!(rig.value(id), 0, "P2: the page table names the new frame");
 }
+
+/// The kernel's flags of the mapping that the pool's frames are in.
+#[cfg(target_os = "linux")]
+fn mapping_flags(pool: &BufferPool) -> String {
+    let address = pool.frames[0].data(FrameId::new(0)).addr();
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+        let hex = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(from), Some(to))) = range.map(|(from, to)| (hex(from), hex(to))) {
+            inside = (from..to).contains(&address);
+        }
+        if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+            return flags.to_owned();
+        }
+    }
+    panic!("the mapping is not listed");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn huge_pages_are_not_advised_unless_they_are_wanted() {
+    let options = PoolOptions::default().memory(128 << 20).huge_pages(false);
+    let pool = BufferPool::new(Arc::new(MemPageStore::new(PAGE)), Arc::new(NoLog), options).unwrap();
+    let flags = mapping_flags(&pool);
+    assert!(!flags.split_whitespace().any(|flag| flag == "hg"), "{flags}");
+}
