@@ -20,10 +20,18 @@ struct State {
     free: ExtentSet,
     /// Given out, not logged; snapshots' own extents are among them.
     reserved: ExtentSet,
-    /// Freed by the record at the LSN; in the order of the frees.
-    pending: Vec<(Lsn, Extent)>,
+    pending: Pending,
     /// The first page behind the page file.
     end: PageId,
+}
+
+/// Freed extents that may not be used yet.
+#[derive(Default)]
+struct Pending {
+    /// With the LSN of the record that freed each, in the order of the frees.
+    list: Vec<(Lsn, Extent)>,
+    /// Their pages.
+    pages: ExtentSet,
 }
 
 /// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
@@ -130,13 +138,27 @@ impl Allocator {
         assert!(was, "A3: {id:?} was allocated without a reservation");
     }
 
+    /// Before the append of a record that frees `id`: whether there is anything to free. A page that two references lead to
+    /// could otherwise be freed twice, and the log would be one that no recovery takes.
+    ///
+    /// # Errors
+    /// `Corrupted` if any of it is not allocated.
+    pub fn check_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass) -> Result<()> {
+        let extent = Extent::new(id, class.units());
+        if self.state.lock().is_allocated(extent) {
+            return Ok(());
+        }
+        Err(Error::corrupted(Site::Page(id), "to be freed, but not allocated"))
+    }
+
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
     pub fn apply_free(&self, _gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
         let (mut state, extent) = (self.state.lock(), Extent::new(id, class.units()));
+        assert!(state.is_allocated(extent), "A1: {extent:?} was freed without being allocated");
         if cfg!(pagebox_break = "reuse_freed") {
             state.free.insert(extent);
         } else {
-            state.pending.push((lsn, extent));
+            state.pending.push(lsn, extent);
         }
     }
 
@@ -145,15 +167,10 @@ impl Allocator {
     pub fn release_pending(&self, redo: Lsn) -> u64 {
         let mut state = self.state.lock();
         let mut released = 0;
-        let pending = std::mem::take(&mut state.pending);
-        for (lsn, extent) in pending {
-            if lsn <= redo {
-                released += extent.units;
-                let fresh = state.free.insert(extent);
-                debug_assert!(fresh, "A1: {extent:?} was free already");
-            } else {
-                state.pending.push((lsn, extent));
-            }
+        for extent in state.pending.release(redo) {
+            released += extent.units;
+            let fresh = state.free.insert(extent);
+            debug_assert!(fresh, "A1: {extent:?} was free already");
         }
         released
     }
@@ -161,7 +178,7 @@ impl Allocator {
     /// Pages that a checkpoint or two would make free.
     #[must_use]
     pub fn pending_pages(&self) -> u64 {
-        self.state.lock().pending.iter().map(|(_, extent)| extent.units).sum()
+        self.state.lock().pending.pages.units()
     }
 
     /// Pages that can be given out without growing the file.
@@ -184,7 +201,7 @@ impl Allocator {
         for extent in state.reserved.iter() {
             free.insert(extent);
         }
-        Snapshot { lsn: position(), end: state.end, free: free.iter().collect(), pending: state.pending.clone() }
+        Snapshot { lsn: position(), end: state.end, free: free.iter().collect(), pending: state.pending.list.clone() }
     }
 
     /// Recovery: takes over a snapshot, with the extents in `held` (those that hold a snapshot either superblock names)
@@ -197,20 +214,22 @@ impl Allocator {
         let mut state = State { end: snapshot.end.max(first), ..State::default() };
         let damaged =
             |extent: &Extent| Error::corrupted(Site::FreeSpace, format!("{extent:?} does not fit the others"));
-        let mut seen = ExtentSet::default();
-        for extent in snapshot.free.iter().chain(snapshot.pending.iter().map(|(_, extent)| extent)) {
-            if extent.start < first || extent.end() > state.end || !seen.insert(*extent) {
+        let outside = |state: &State, extent: &Extent| extent.start < first || extent.end() > state.end;
+        for extent in &snapshot.free {
+            if outside(&state, extent) || !state.free.insert(*extent) {
                 return Err(damaged(extent));
             }
         }
-        for extent in &snapshot.free {
-            state.free.insert(*extent);
+        for (lsn, extent) in &snapshot.pending {
+            if outside(&state, extent) || state.free.overlap(*extent) > 0 || !state.pending.push(*lsn, *extent) {
+                return Err(damaged(extent));
+            }
         }
-        state.pending.clone_from(&snapshot.pending);
         for extent in held {
             state.extend_to(extent.end());
             state.free.remove_overlap(*extent);
-            if extent.start < first || !state.reserved.insert(*extent) {
+            let pending = state.pending.pages.overlap(*extent) > 0;
+            if extent.start < first || pending || !state.reserved.insert(*extent) {
                 return Err(damaged(extent));
             }
         }
@@ -227,7 +246,7 @@ impl Allocator {
         let mut state = self.state.lock();
         state.extend_to(extent.end());
         // What was pending in the snapshot became free by a checkpoint before this record could take it.
-        if !state.free.remove(extent) && !state.take_pending(extent) {
+        if !state.free.remove(extent) && !state.take_also_pending(extent) {
             return Err(Error::corrupted(Site::FreeSpace, format!("the log allocates {extent:?}, which is not free")));
         }
         Ok(())
@@ -236,22 +255,23 @@ impl Allocator {
     /// Recovery: the record that ends at `lsn`, behind the snapshot, freed `id`.
     ///
     /// # Errors
-    /// `Corrupted` if it was free.
+    /// `Corrupted` unless all of it was allocated: freed twice, it would be given out twice.
     pub fn replay_free(&self, id: PageId, class: SizeClass, lsn: Lsn) -> Result<()> {
         let extent = self.checked(id, class)?;
         let mut state = self.state.lock();
-        if extent.end() > state.end || state.free.contains(id) {
-            return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is free")));
+        if !state.is_allocated(extent) {
+            return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is not allocated")));
         }
-        state.pending.push((lsn, extent));
+        state.pending.push(lsn, extent);
         Ok(())
     }
 
     fn checked(&self, id: PageId, class: SizeClass) -> Result<Extent> {
-        if id < self.store.first_page() || id > PageId::MAX {
+        let extent = Extent::new(id, class.units());
+        if id < self.store.first_page() || extent.end() > PageId::MAX {
             return Err(Error::corrupted(Site::Page(id), "allocated or freed in the log, but no such page"));
         }
-        Ok(Extent::new(id, class.units()))
+        Ok(extent)
     }
 
     /// Recovery, at its end: makes the file as long as the state says it is.
@@ -272,7 +292,7 @@ impl Allocator {
             end: state.end,
             free: state.free.iter().collect(),
             reserved: state.reserved.iter().collect(),
-            pending: state.pending.iter().map(|&(_, extent)| extent).collect(),
+            pending: state.pending.list.iter().map(|&(_, extent)| extent).collect(),
         }
     }
 }
@@ -286,28 +306,52 @@ impl State {
         }
     }
 
-    /// Takes an extent out of the pending ones, which may hold it in pieces.
-    fn take_pending(&mut self, extent: Extent) -> bool {
-        let mut pieces = ExtentSet::default();
-        for (_, pending) in &self.pending {
-            pieces.insert(*pending);
-        }
-        let mut all = self.free.clone();
-        for piece in pieces.iter() {
-            all.insert(piece);
-        }
-        if !all.remove(extent) {
+    /// Whether all of an extent is in use: in none of the maps.
+    fn is_allocated(&self, extent: Extent) -> bool {
+        let elsewhere = [&self.free, &self.reserved, &self.pending.pages];
+        extent.end() <= self.end && elsewhere.iter().all(|set| set.overlap(extent) == 0)
+    }
+
+    /// Takes an extent that is free in part and pending in the rest, each perhaps in pieces; false, and nothing changed, if
+    /// some of it is neither.
+    fn take_also_pending(&mut self, extent: Extent) -> bool {
+        if self.free.overlap(extent) + self.pending.pages.overlap(extent) < extent.units {
             return false;
         }
-        let mut rest = Vec::new();
-        for &(lsn, pending) in &self.pending {
+        self.free.remove_overlap(extent);
+        self.pending.remove_overlap(extent);
+        true
+    }
+}
+
+impl Pending {
+    /// False, and nothing changed, if any of it is there already.
+    fn push(&mut self, lsn: Lsn, extent: Extent) -> bool {
+        let fresh = self.pages.insert(extent);
+        if fresh {
+            self.list.push((lsn, extent));
+        }
+        fresh
+    }
+
+    /// Takes out what was freed at or before `redo`.
+    fn release(&mut self, redo: Lsn) -> Vec<Extent> {
+        let released: Vec<Extent> =
+            self.list.extract_if(.., |(lsn, _)| *lsn <= redo).map(|(_, extent)| extent).collect();
+        for &extent in &released {
+            self.pages.remove(extent);
+        }
+        released
+    }
+
+    fn remove_overlap(&mut self, extent: Extent) {
+        self.pages.remove_overlap(extent);
+        let rest = self.list.iter().flat_map(|&(lsn, pending)| {
             let mut left = ExtentSet::default();
             left.insert(pending);
             left.remove_overlap(extent);
-            rest.extend(left.iter().map(|piece| (lsn, piece)));
-        }
-        self.pending = rest;
-        self.free.remove_overlap(extent);
-        true
+            left.iter().map(|piece| (lsn, piece)).collect::<Vec<_>>()
+        });
+        self.list = rest.collect();
     }
 }

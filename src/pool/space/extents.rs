@@ -107,7 +107,10 @@ impl ExtentSet {
         self.by_start.values().sum()
     }
 
-    pub(super) fn contains(&self, id: PageId) -> bool {
-        self.by_start.range(..=id.get()).next_back().is_some_and(|(&s, &n)| id.get() < s + n)
+    /// How many pages of an extent are there.
+    pub(super) fn overlap(&self, extent: Extent) -> u64 {
+        let (start, end) = (extent.start.get(), extent.end().get());
+        let touched = self.by_start.range(..end).rev().map(|(&s, &n)| (s, s + n)).take_while(|&(_, e)| e > start);
+        touched.map(|(s, e)| e.min(end) - s.max(start)).sum()
     }
 }
