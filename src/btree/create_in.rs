@@ -71,6 +71,10 @@ enum Verdict {
 }
 
 fn verdict(node: &SlottedPage<'_>, key: &[u8], value_len: usize) -> Result<Verdict, OutOfBounds> {
+    // Redo asks the same: nothing is logged for a leaf that a damaged reference led to.
+    if !node.covers(key)? {
+        return Err(OutOfBounds);
+    }
     Ok(match node.search(key)? {
         Search::Found(_) => Verdict::Taken,
         Search::Insert(_) if node.fits_record(None, key.len(), value_len)? => Verdict::Fits,

@@ -7,6 +7,7 @@ use super::mini::Part;
 use super::redo::damaged;
 use super::write::is_sparse;
 use crate::error::Result;
+use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::{SlottedPage, ops, scratch};
 use crate::pool::{Interrupt, PageMut, PageView};
 use crate::sync::{AtomicBool, Mutex, Ordering};
@@ -112,12 +113,12 @@ impl Inner {
         Ok(if last == 0 { Step::Above } else { Step::Done })
     }
 
-    /// Merges child `left` of `parent` with the one on its right, if both fit one page with some room to spare. One of the
+    /// Merges child `at` of `parent` with the one on its right, if both fit one page with some room to spare. One of the
     /// two views is there already.
     fn merge_pair(
         &self,
         parent: &PageView<'_>,
-        left: usize,
+        at: usize,
         right_view: Option<&PageView<'_>>,
         left_view: Option<&PageView<'_>>,
     ) -> Result<bool, Interrupt> {
@@ -126,7 +127,7 @@ impl Inner {
             Some(_) => Ok(None),
             None => self.pool.try_child(parent, sound(parent, above.child_at(i))?).map(Some),
         };
-        let (new_left, new_right) = (child(left, left_view)?, child(left + 1, right_view)?);
+        let (new_left, new_right) = (child(at, left_view)?, child(at + 1, right_view)?);
         let (Some(left), Some(right)) = (new_left.as_ref().or(left_view), new_right.as_ref().or(right_view)) else {
             return Err(Interrupt::Restart);
         };
@@ -144,6 +145,9 @@ impl Inner {
             scratch::with(|separator| {
                 let node = SlottedPage::open(right.reader()).map_err(out)?;
                 node.lower_fence(separator).map_err(out)?;
+                if !adjoin(&parent, at, &left, separator).map_err(out)? {
+                    return Err(damaged(id, "its fences are not those that its parent says").into());
+                }
                 node.encode_all(content).map_err(out)?;
                 let parts = vec![
                     Part { page: parent, op: ops::REMOVE_SEPARATOR, payload: separator },
@@ -176,6 +180,20 @@ impl Inner {
             Ok(Step::Done)
         })
     }
+}
+
+/// Whether `separator`, the right node's lower fence, is what parts children `at` and `at + 1` of `parent`, and the upper
+/// fence of `left` (B2). Redo asks the same: nothing is logged for pages that a damaged reference led to.
+fn adjoin(parent: &PageMut<'_>, at: usize, left: &PageMut<'_>, separator: &[u8]) -> Result<bool, OutOfBounds> {
+    let (above, node) = (SlottedPage::open(parent.reader())?, SlottedPage::open(left.reader())?);
+    scratch::with(|fence| {
+        above.key(at, fence)?;
+        if fence != separator {
+            return Ok(false);
+        }
+        fence.clear();
+        Ok(node.upper_fence(fence)? && fence == separator)
+    })
 }
 
 /// Whether a merged node would leave a quarter of its page free; an empty one only has to fit.

@@ -47,6 +47,11 @@ impl Inner {
             }
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
+            if let Some(gate) = &gate {
+                for part in parts.iter().filter(|part| part.op == ops::FREE) {
+                    self.pool.allocator().check_free(gate, part.page.id(), SizeClass::ZERO)?;
+                }
+            }
             self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
                 (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
                 (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),
