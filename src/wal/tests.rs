@@ -192,6 +192,21 @@ fn marks_stay_few_and_answer_with_the_greatest_below() {
 }
 
 #[test]
+fn however_few_marks_are_left_every_retained_segment_can_be_read_from_its_start() {
+    let mut marks = Marks::new();
+    // An odd number of marks a segment, so that halving them passes over first ones.
+    for i in 0..20_000u64 {
+        let lsn = Lsn::new(1 + i * 100);
+        marks.offer(WalPosition { lsn, segment: 1 + i / 7, offset: (i % 7) * (1 << 30), prev_crc: 0 });
+    }
+    for segment in (2..2_800).step_by(13) {
+        marks.forget_below(segment);
+        let first = Lsn::new(1 + (segment - 1) * 700);
+        assert_eq!(marks.locate(first).map(|mark| mark.segment), Some(segment), "the start of segment {segment}");
+    }
+}
+
+#[test]
 fn permits_give_back_what_they_hold() {
     let space = Space::new();
     space.grow(10_000);
