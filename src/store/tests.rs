@@ -361,3 +361,46 @@ fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
     assert_eq!(store.stats().pending_pages, 0, "now no superblock needs them");
     store.check().unwrap();
 }
+
+#[test]
+fn a_read_that_waited_for_a_change_that_panicked_answers_poisoned() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", [1; 900]).unwrap();
+    let pool = tree.inner.engine.pool.clone();
+    let mut page = pool.exclusive(tree.tree.root(), crate::SizeClass::ZERO).unwrap();
+    let readers: [std::thread::JoinHandle<crate::Result<Vec<u8>>>; 3] = [
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || Ok(tree.get("k")?.unwrap())
+        }),
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || Ok(tree.iter().next().unwrap()?.1)
+        }),
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || {
+                let mut seen = Vec::new();
+                let end = tree.scan(.., |_, value| {
+                    seen.extend_from_slice(value);
+                    std::ops::ControlFlow::Continue(())
+                });
+                // What a callback has seen counts, whatever the end is.
+                if seen.is_empty() { end.map(|()| seen) } else { Ok(seen) }
+            }
+        }),
+    ];
+    std::thread::sleep(Duration::from_millis(100));
+    let half = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        page.begin_change(Lsn::FIRST);
+        page.writer().fill(4096 - 300, 200, 7);
+        panic!("in between");
+    }));
+    assert!(half.is_err());
+    for reader in readers {
+        let answer = reader.join().unwrap();
+        assert!(matches!(answer, Err(Error::Poisoned { .. })), "half a change was read: {answer:?}");
+    }
+}
