@@ -363,6 +363,29 @@ fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
 }
 
 #[test]
+fn a_checkpoint_that_panics_poisons() {
+    let temp = tempfile::tempdir().unwrap();
+    let slot = HookSlot(Hook::default());
+    let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", "v").unwrap();
+    store.checkpoint().unwrap();
+    // No page is dirty: the first sync is that of a superblock.
+    *slot.0.lock() = Some(Box::new(|| panic!("the medium's own bug")));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.checkpoint()));
+    assert!(caught.is_err());
+    assert!(
+        matches!(store.checkpoint(), Err(Error::Poisoned { .. })),
+        "a superblock that was perhaps written is built upon"
+    );
+    assert!(matches!(tree.insert("k", "w"), Err(Error::Poisoned { .. })));
+    drop((tree, store));
+    let store = crate::Store::open(temp.path()).unwrap();
+    assert_eq!(store.tree("t").unwrap().get("k").unwrap().unwrap(), b"v");
+}
+
+#[test]
 fn a_read_that_waited_for_a_change_that_panicked_answers_poisoned() {
     let temp = tempfile::tempdir().unwrap();
     let store = crate::Store::options().page_size(4096).memory(4 << 20).open(temp.path()).unwrap();
