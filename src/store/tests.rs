@@ -427,3 +427,20 @@ fn a_read_that_waited_for_a_change_that_panicked_answers_poisoned() {
         assert!(matches!(answer, Err(Error::Poisoned { .. })), "half a change was read: {answer:?}");
     }
 }
+
+#[test]
+fn a_creation_that_did_not_reach_the_catalog_needs_recovery() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new());
+    let files = super::files::Files::new(&dir);
+    files.make_dir(&*disk).unwrap();
+    let options = crate::Store::options();
+    let (wal, _) = options.plan(4096, false).unwrap();
+    files.create(&disk, &options.clone().page_size(4096), wal).unwrap();
+    drop(disk.lock(&dir.join("lock"), crate::io::LockKind::Exclusive, true).unwrap());
+    let answer = options.clone().read_only(true).open(&dir).and_then(|store| store.tree_names());
+    assert!(matches!(answer, Err(Error::NeedsRecovery { .. })), "{answer:?}");
+    let store = options.open(&dir).unwrap();
+    assert_eq!(store.tree_names().unwrap().len(), 0);
+}
