@@ -383,6 +383,29 @@ fn a_full_log_asks_for_relief_and_keeps_the_checkpoint_its_segment() {
 }
 
 #[test]
+fn recycling_that_failed_halfway_goes_on() {
+    let (raw, disk) = sim();
+    let log = create(&disk, small()).unwrap();
+    for n in 0..60 {
+        append(&log, n, 3000).unwrap();
+        log.commit(Lsn::MAX).unwrap();
+    }
+    let before = log.stats();
+    // The first segment has its new name, but that is not durable: it counts as gone, not as ready.
+    raw.set_faults(FaultPlan::new().fail(FaultOp::SyncDir, 1, std::io::ErrorKind::Other));
+    assert!(matches!(log.release_below(log.durable_lsn()), Err(Error::Io { .. })));
+    assert_eq!(log.release_below(log.durable_lsn()).unwrap(), before.retained_segments);
+    assert_eq!(log.stats().retained_segments, 0);
+    for n in 60..200 {
+        append(&log, n, 3000).unwrap();
+        log.commit(Lsn::MAX).unwrap();
+        if n % 20 == 0 {
+            log.release_below(log.durable_lsn()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn readers_follow_and_hold_back_recycling() {
     let (_, disk) = sim();
     let log = create(&disk, small()).unwrap();

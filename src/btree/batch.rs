@@ -8,13 +8,14 @@
 
 use super::descend::{Seek, sound};
 use super::latched::{Fit, Judged, Leaf, Side, Unknown};
+use super::redo::damaged;
 use super::value::{self, Draft};
 use super::{BTree, Inner, LogRoom};
 use crate::error::{Error, Result};
 use crate::page::slotted::{SlottedPage, ops};
 use crate::pool::{Interrupt, PageMut, PageView, Reader};
 use crate::sync::Arc;
-use crate::types::Lsn;
+use crate::types::{Lsn, PageId};
 use crate::wal::{PART_OVERHEAD, RECORD_OVERHEAD};
 
 /// What a batch does to a key.
@@ -193,6 +194,11 @@ fn too_many(inner: &Inner, leaves: usize) -> Error {
     Error::BatchTooLarge { bytes: leaves as u64 * page, max: max_leaves(inner) as u64 * page }
 }
 
+/// A damaged reference led to a leaf that is not the key's; it may even be one that is latched already.
+fn elsewhere(page: PageId) -> Error {
+    damaged(page, "reached for a key that it does not cover")
+}
+
 /// The first group behind `from` that is not in the same leaf as `groups[from]`.
 fn end_of_leaf(groups: &[Group<'_>], from: usize, covers: impl Fn(&[u8]) -> bool) -> usize {
     let tree = groups[from].inner.tree;
@@ -207,6 +213,10 @@ fn try_batch<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option<Log
         let inner = groups[from].inner;
         let view = inner.descend(Seek::Key(groups[from].key), 0)?.view;
         let node = sound(&view, SlottedPage::open(view.reader()))?;
+        if !sound(&view, node.covers(groups[from].key))? {
+            view.validate()?;
+            return Err(Interrupt::Failed(elsewhere(view.id())));
+        }
         let to = end_of_leaf(groups, from, |key| node.covers(key) == Ok(true));
         views.push((view, from, to));
         from = to;
@@ -232,8 +242,11 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option
             let inner = groups[from].inner;
             let page: PageMut<'a> = inner.coupled(lane, Seek::Key(groups[from].key), 0)?;
             let to = match SlottedPage::open(page.reader()) {
-                Ok(node) => end_of_leaf(groups, from, |key| node.covers(key) == Ok(true)),
-                Err(_) => return Err(super::redo::damaged(page.id(), "a node whose arrays do not fit")),
+                Ok(node) if node.covers(groups[from].key) == Ok(true) => {
+                    end_of_leaf(groups, from, |key| node.covers(key) == Ok(true))
+                }
+                Ok(_) => return Err(elsewhere(page.id())),
+                Err(_) => return Err(damaged(page.id(), "a node whose arrays do not fit")),
             };
             leaves.push(Leaf { page, groups: &groups[from..to], first: from });
             from = to;

@@ -7,13 +7,14 @@ use super::{BTree, Inner};
 use crate::error::{Error, Result};
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::{Content, Search, SlottedPage, ops};
-use crate::pool::{Interrupt, PageMut};
+use crate::pool::{Interrupt, NewPage, PageMut};
 use crate::types::{Lsn, PageId, SizeClass, TreeId};
 use crate::wal::{PART_OVERHEAD, RECORD_OVERHEAD};
 
 /// What the list's leaf says to an entry.
 enum Room<'p> {
-    Yes(PageMut<'p>),
+    /// There is room: the latched leaf, and what was reserved for the new root before it was latched.
+    Yes(PageMut<'p>, NewPage<'p>),
     Full,
     Taken,
 }
@@ -36,30 +37,20 @@ impl BTree {
         let content = Content::empty_leaf(tree);
         loop {
             let log_room = inner.reserve(FRAME + content.len() + key.len() + value_len)?;
-            let new = inner.pool.reserve(SizeClass::ZERO)?;
-            let leaf = match inner.retry(|| inner.try_list(key, value_len))? {
+            let room = match inner.retry(|| inner.try_list(key, value_len))? {
                 Some(room) => room,
-                None => inner.in_lane(0, |lane| {
-                    let page: PageMut<'_> = inner.coupled(lane, Seek::Key(key), 0)?;
-                    let id = page.id();
-                    let room = SlottedPage::open(page.reader()).and_then(|node| verdict(&node, key, value_len));
-                    Ok(match room.map_err(|_| damaged(id, "an offset leads outside of the page"))? {
-                        Verdict::Fits => Room::Yes(page),
-                        Verdict::Full => Room::Full,
-                        Verdict::Taken => Room::Taken,
-                    })
-                })?,
+                None => inner.list_in_lane(key, value_len)?,
             };
-            match leaf {
+            match room {
                 Room::Taken => {
                     return Err(Error::InvalidOption { option: "name", reason: "a tree has it already".into() });
                 }
                 Room::Full => {
                     // Given back before a split takes its own.
-                    drop((log_room, new));
+                    drop(log_room);
                     inner.make_room(key, value_len)?;
                 }
-                Room::Yes(leaf) => {
+                Room::Yes(leaf, new) => {
                     let root = new.id();
                     let mut payload = Vec::with_capacity(key.len() + value_len + ops::RECORD_OVERHEAD);
                     ops::encode_record(key, 0, &entry(root), &mut payload);
@@ -80,6 +71,10 @@ enum Verdict {
 }
 
 fn verdict(node: &SlottedPage<'_>, key: &[u8], value_len: usize) -> Result<Verdict, OutOfBounds> {
+    // Redo asks the same: nothing is logged for a leaf that a damaged reference led to.
+    if !node.covers(key)? {
+        return Err(OutOfBounds);
+    }
     Ok(match node.search(key)? {
         Search::Found(_) => Verdict::Taken,
         Search::Insert(_) if node.fits_record(None, key.len(), value_len)? => Verdict::Fits,
@@ -88,12 +83,30 @@ fn verdict(node: &SlottedPage<'_>, key: &[u8], value_len: usize) -> Result<Verdi
 }
 
 impl Inner {
+    fn list_in_lane(&self, key: &[u8], value_len: usize) -> Result<Room<'_>> {
+        self.in_lane(0, |lane| {
+            let new = self.pool.reserve(SizeClass::ZERO)?;
+            let page: PageMut<'_> = self.coupled(lane, Seek::Key(key), 0)?;
+            let id = page.id();
+            let found = SlottedPage::open(page.reader()).and_then(|node| verdict(&node, key, value_len));
+            Ok(match found.map_err(|_| damaged(id, "an offset leads outside of the page"))? {
+                Verdict::Fits => Room::Yes(page, new),
+                Verdict::Full => Room::Full,
+                Verdict::Taken => Room::Taken,
+            })
+        })
+    }
+
     fn try_list(&self, key: &[u8], value_len: usize) -> Result<Room<'_>, Interrupt> {
         let view = self.descend(Seek::Key(key), 0)?.view;
         let node = sound(&view, SlottedPage::open(view.reader()))?;
         match sound(&view, verdict(&node, key, value_len))? {
-            // The upgrade fails if anything changed since the view was taken.
-            Verdict::Fits => Ok(Room::Yes(view.try_exclusive()?)),
+            Verdict::Fits => {
+                // Not on the way down, where frames are waited for: many who held one there would leave none to load with.
+                let new = self.pool.reserve(SizeClass::ZERO)?;
+                // The upgrade fails if anything changed since the view was taken.
+                Ok(Room::Yes(view.try_exclusive()?, new))
+            }
             Verdict::Full => {
                 view.validate()?;
                 Ok(Room::Full)

@@ -118,12 +118,12 @@ impl Inner {
         Ok(if last == 0 { Step::Above } else { Step::Done })
     }
 
-    /// Merges child `left` of `parent` with the one on its right, if both fit one page with some room to spare. One of the
+    /// Merges child `at` of `parent` with the one on its right, if both fit one page with some room to spare. One of the
     /// two views is there already.
     fn merge_pair(
         &self,
         parent: &PageView<'_>,
-        left: usize,
+        at: usize,
         right_view: Option<&PageView<'_>>,
         left_view: Option<&PageView<'_>>,
     ) -> Result<bool, Interrupt> {
@@ -132,7 +132,7 @@ impl Inner {
             Some(_) => Ok(None),
             None => self.pool.try_child(parent, sound(parent, above.child_at(i))?).map(Some),
         };
-        let (new_left, new_right) = (child(left, left_view)?, child(left + 1, right_view)?);
+        let (new_left, new_right) = (child(at, left_view)?, child(at + 1, right_view)?);
         let (Some(left), Some(right)) = (new_left.as_ref().or(left_view), new_right.as_ref().or(right_view)) else {
             return Err(Interrupt::Restart);
         };
@@ -145,14 +145,14 @@ impl Inner {
         let left = left.try_exclusive()?;
         let right = right.try_exclusive()?;
         scratch::with(|content| {
-            scratch::with(|separator| self.merge_latched(parent, left, right, room, (content, separator)))
+            scratch::with(|separator| self.merge_latched((parent, at), left, right, room, (content, separator)))
         })?;
         Ok(true)
     }
 
     fn merge_latched<'l>(
         &'l self,
-        parent: PageMut<'l>,
+        (parent, at): (PageMut<'l>, usize),
         left: PageMut<'l>,
         right: PageMut<'l>,
         room: Option<LogRoom<'l>>,
@@ -164,6 +164,9 @@ impl Inner {
         // The one with less in it goes, and only that is logged: of an empty one, no more than its fences.
         let left_goes = a.used_bytes().map_err(out)? < b.used_bytes().map_err(out)?;
         b.lower_fence(separator).map_err(out)?;
+        if !adjoin(&parent, at, &left, separator).map_err(out)? {
+            return Err(damaged(id, "its fences are not those that its parent says"));
+        }
         if left_goes { &a } else { &b }.encode_all(content).map_err(out)?;
         let (above, op, stays, goes) = if left_goes {
             (ops::REMOVE_LEFT, ops::ABSORB_LEFT, right, left)
@@ -242,6 +245,20 @@ pub(crate) fn sparse_leaves(pool: &BufferPool, most: usize) -> Vec<(TreeId, Vec<
         found.len() < most
     });
     found
+}
+
+/// Whether `separator`, the right node's lower fence, is what parts children `at` and `at + 1` of `parent`, and the upper
+/// fence of `left` (B2). Redo asks the same: nothing is logged for pages that a damaged reference led to.
+fn adjoin(parent: &PageMut<'_>, at: usize, left: &PageMut<'_>, separator: &[u8]) -> Result<bool, OutOfBounds> {
+    let (above, node) = (SlottedPage::open(parent.reader())?, SlottedPage::open(left.reader())?);
+    scratch::with(|fence| {
+        above.key(at, fence)?;
+        if fence != separator {
+            return Ok(false);
+        }
+        fence.clear();
+        Ok(node.upper_fence(fence)? && fence == separator)
+    })
 }
 
 /// Whether a merged node would leave a quarter of its page free; an empty one only has to fit.

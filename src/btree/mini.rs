@@ -81,6 +81,14 @@ impl Inner {
             }
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
+            if let Some(gate) = &gate {
+                for part in parts.iter().filter(|part| space_op(part.op) == Some(RELEASE)) {
+                    self.pool.allocator().check_free(gate, part.page.id(), SizeClass::ZERO)?;
+                }
+                for run in gone.iter().flat_map(Reference::runs) {
+                    self.pool.allocator().check_free_of(gate, *run)?;
+                }
+            }
             let lsn = self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
                 (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
                 (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),

@@ -14,6 +14,7 @@
 
 use super::bytes::{OutOfBounds, PageReader, PageWriter};
 use crate::types::{Lsn, PageId, PageKind, SizeClass, TreeId};
+use core::ops::Range;
 
 /// The header's length in bytes.
 pub const HEADER_BYTES: usize = 32;
@@ -63,6 +64,19 @@ impl PageHeader {
         })
     }
 
+    /// The bytes of the swip array in a page of `len` bytes; empty if there is none. Behind the header, inside of the page,
+    /// and aligned for access by whole words, as the field's unit makes every offset.
+    pub fn swips(&self, len: usize) -> Result<Range<usize>, OutOfBounds> {
+        let (start, bytes) = (self.swip_offset, self.swip_count * 8);
+        if bytes == 0 {
+            return Ok(HEADER_BYTES..HEADER_BYTES);
+        }
+        if !start.is_multiple_of(8) || start < HEADER_BYTES || bytes > len.saturating_sub(start) {
+            return Err(OutOfBounds);
+        }
+        Ok(start..start + bytes)
+    }
+
     /// Writes all fields but the checksum, which only copies on their way to disk carry.
     pub fn write(&self, page: &mut PageWriter<'_>) {
         page.set_u32(CHECKSUM, 0);
@@ -78,7 +92,8 @@ impl PageHeader {
 
 /// Declares where the page's swips are: `offset` a multiple of 8 (0 for none), `count` of them.
 pub fn set_swip_array(page: &mut PageWriter<'_>, offset: usize, count: usize) {
-    assert!(offset.is_multiple_of(8) && offset + count * 8 <= page.len(), "swip array outside of the page");
+    let behind = count == 0 || offset >= HEADER_BYTES;
+    assert!(offset.is_multiple_of(8) && behind && offset + count * 8 <= page.len(), "swip array outside of the page");
     let words = u16::try_from(offset / 8).expect("a page is at most 512 KiB before its swips end");
     page.set_u16(SWIP_OFFSET, words);
     page.set_u16(SWIP_COUNT, u16::try_from(count).expect("a page holds fewer than 65,536 swips"));

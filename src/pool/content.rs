@@ -10,6 +10,8 @@
 //! The frames of all greater classes together take at most half of the budget, so that the trees' nodes keep the rest.
 
 use super::BufferPool;
+use super::frame::ClaimedFrame;
+use super::load::Loading;
 use super::space::Extent;
 use super::table::Place;
 use super::view::PageRef;
@@ -18,7 +20,7 @@ use crate::page::bytes::PageWriter;
 use crate::page::header::HEADER_BYTES;
 use crate::page::value::ContentHeader;
 use crate::sync::Ordering;
-use crate::types::{FrameId, PageId, SizeClass, TreeId};
+use crate::types::{PageId, SizeClass, TreeId};
 
 /// What is read from the store at a time, in bytes.
 const STEP: usize = 64 << 10;
@@ -116,8 +118,9 @@ impl BufferPool {
     pub fn drop_frame(&self, id: PageId) {
         let Some(place) = self.table.get(id) else { return };
         let frames = &self.frames[place.class.get() as usize];
-        if frames.header(place.frame).is_some_and(|header| header.page() == id) && self.try_evict(frames, place.frame) {
-            frames.give_back(place.frame);
+        if frames.header(place.frame).is_some_and(|header| header.page() == id) {
+            // What is claimed goes back to the free ones.
+            drop(self.try_evict(frames, place.frame));
         }
     }
 
@@ -158,7 +161,7 @@ impl BufferPool {
     }
 
     /// A frame for content that can be had without waiting and within its share of the budget.
-    fn spare_frame(&self, class: SizeClass) -> Result<Option<FrameId>> {
+    fn spare_frame(&self, class: SizeClass) -> Result<Option<ClaimedFrame<'_>>> {
         self.check_poison()?;
         for _ in 0..ROUNDS {
             let frames = &self.frames[class.get() as usize];
@@ -178,31 +181,26 @@ impl BufferPool {
 
     /// Reads a page into a frame of the caller's, unless somebody else does. The frame's bytes are verified before its latch
     /// is released, and it holds no page if they do not fit.
-    fn load_content(&self, page: &ContentPage, frame: FrameId) -> Result<()> {
-        let class = page.class();
+    fn load_content(&self, page: &ContentPage, claimed: ClaimedFrame<'_>) -> Result<()> {
+        let (class, frame) = (page.class(), claimed.id());
         let frames = &self.frames[class.get() as usize];
         let (header, data) = self.frame_parts(class, frame);
         let guard = header.latch.exclusive();
         if self.table.insert(page.id, Place { class, frame }).is_some() {
-            drop(guard);
-            frames.give_back(frame);
             return Ok(());
         }
         header.set_page(page.id);
-        let loaded = self.read_image(page, |at, bytes| {
+        let mut loading = Loading { pool: self, header, id: page.id, frame, done: false, _guard: guard };
+        self.read_image(page, |at, bytes| {
             // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
             unsafe { PageWriter::new(data, frames.bytes) }.write(at, bytes);
-        });
-        if let Err(error) = loaded {
-            self.table.remove(page.id, frame);
-            header.set_page(PageId::NONE);
-            drop(guard);
-            frames.give_back(frame);
-            return Err(error);
-        }
+        })?;
         header.set_warmth(super::frame::WARM);
         // Relaxed: a statistic.
         self.counters.misses.fetch_add(1, Ordering::Relaxed);
+        loading.done = true;
+        drop(loading);
+        claimed.hand_over();
         Ok(())
     }
 

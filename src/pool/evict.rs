@@ -5,7 +5,7 @@
 //! was cold, so the hot set costs no shared writes.
 
 use super::BufferPool;
-use super::frame::{DIRTY, Frames, WARM_INNER, WRITING};
+use super::frame::{ClaimedFrame, DIRTY, Frames, WARM_INNER, WRITING};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use crate::types::{FrameId, PageId, SizeClass};
@@ -23,14 +23,14 @@ pub(crate) struct Demand {
 }
 
 /// What one pass of the hand found.
-struct Sweep {
-    victim: Option<FrameId>,
+struct Sweep<'p> {
+    victim: Option<ClaimedFrame<'p>>,
     dirty: Vec<FrameId>,
 }
 
 impl BufferPool {
     /// A frame that holds no page, for the caller alone. May evict, write and wait: called with no latch held.
-    pub(super) fn acquire_frame(&self, class: SizeClass) -> Result<FrameId> {
+    pub(super) fn acquire_frame(&self, class: SizeClass) -> Result<ClaimedFrame<'_>> {
         self.check_poison()?;
         match self.free_frame(class) {
             Some(frame) => Ok(frame),
@@ -38,12 +38,8 @@ impl BufferPool {
         }
     }
 
-    /// Gives back a frame that was acquired and not used.
-    pub(super) fn release_frame(&self, class: SizeClass, frame: FrameId) {
-        self.frames[class.get() as usize].give_back(frame);
-    }
-
-    pub(super) fn free_frame(&self, class: SizeClass) -> Option<FrameId> {
+    /// A frame that can be had without evicting.
+    pub(super) fn free_frame(&self, class: SizeClass) -> Option<ClaimedFrame<'_>> {
         let frames = self.frames.get(class.get() as usize)?;
         if let Some(frame) = frames.take_resident() {
             return Some(frame);
@@ -75,7 +71,7 @@ impl BufferPool {
     }
 
     #[cold]
-    fn evict_for(&self, class: SizeClass) -> Result<FrameId> {
+    fn evict_for(&self, class: SizeClass) -> Result<ClaimedFrame<'_>> {
         let started = Instant::now();
         let mut rounds = 0u32;
         loop {
@@ -100,7 +96,7 @@ impl BufferPool {
     }
 
     /// One attempt: a clean victim, or a batch of dirty ones written and evicted, or memory taken from other classes.
-    pub(super) fn evict_round(&self, class: SizeClass) -> Result<Option<FrameId>> {
+    pub(super) fn evict_round(&self, class: SizeClass) -> Result<Option<ClaimedFrame<'_>>> {
         let frames = &self.frames[class.get() as usize];
         if let Some(donor) = self.donor(class) {
             self.shrink(donor, frames.bytes as u64)?;
@@ -112,15 +108,9 @@ impl BufferPool {
         }
         if !sweep.dirty.is_empty() {
             self.write_frames(class, &sweep.dirty, false)?;
-            let mut first = None;
-            for frame in sweep.dirty {
-                if self.try_evict(frames, frame) {
-                    match first {
-                        None => first = Some(frame),
-                        Some(_) => frames.give_back(frame),
-                    }
-                }
-            }
+            // All of them: what is claimed beyond the first becomes free.
+            let evicted = sweep.dirty.iter().filter_map(|&frame| self.try_evict(frames, frame));
+            let first = evicted.reduce(|first, _| first);
             if first.is_some() {
                 return Ok(first);
             }
@@ -130,7 +120,7 @@ impl BufferPool {
     }
 
     /// Moves the hand until a clean cold frame is evicted, or enough dirty ones are found, or everything was seen.
-    fn sweep(&self, frames: &Frames) -> Sweep {
+    fn sweep<'p>(&self, frames: &'p Frames) -> Sweep<'p> {
         let used = frames.used();
         let enough = (used / 4).clamp(1, 256);
         let mut sweep = Sweep { victim: None, dirty: Vec::new() };
@@ -149,8 +139,8 @@ impl BufferPool {
                         return sweep;
                     }
                 }
-            } else if self.try_evict(frames, frame) {
-                sweep.victim = Some(frame);
+            } else if let Some(victim) = self.try_evict(frames, frame) {
+                sweep.victim = Some(victim);
                 return sweep;
             }
         }
@@ -158,20 +148,20 @@ impl BufferPool {
     }
 
     /// Takes a clean page out of its frame; the frame is the caller's if so.
-    pub(super) fn try_evict(&self, frames: &Frames, frame: FrameId) -> bool {
-        let Some(header) = frames.header(frame) else { return false };
-        let Some(guard) = header.latch.try_exclusive() else { return false };
+    pub(super) fn try_evict<'p>(&self, frames: &'p Frames, frame: FrameId) -> Option<ClaimedFrame<'p>> {
+        let header = frames.header(frame)?;
+        let guard = header.latch.try_exclusive()?;
         let id = header.page();
         // Under the exclusive latch nobody sets these (P4, P6).
         if id.is_none() || header.has(DIRTY) || header.has(WRITING) {
-            return false;
+            return None;
         }
         self.table.remove(id, frame);
         header.set_page(PageId::NONE);
         drop(guard);
         // Relaxed: a statistic.
         self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-        true
+        Some(frames.claimed(frame))
     }
 
     /// Gives committed memory of other classes back to the system, so that this class can commit some.
@@ -191,28 +181,25 @@ impl BufferPool {
     fn shrink(&self, other: &Frames, wanted: u64) -> Result<u64> {
         let mut freed = 0;
         while freed < wanted {
-            let frame = match other.take_resident() {
-                Some(frame) => frame,
-                None if other.used() == 0 => break,
-                None => {
-                    let sweep = self.sweep(other);
-                    if !sweep.dirty.is_empty() {
-                        self.write_frames(other.class, &sweep.dirty, false)?;
-                    }
-                    match sweep.victim {
-                        Some(frame) => frame,
-                        None => match sweep.dirty.iter().find(|&&frame| self.try_evict(other, frame)) {
-                            Some(&frame) => frame,
-                            None => break,
-                        },
-                    }
-                }
-            };
-            other.discard(frame);
+            let Some(frame) = self.frame_of(other)? else { break };
+            frame.discard();
             self.uncommit_bytes(other.bytes as u64);
             freed += other.bytes as u64;
         }
         Ok(freed)
+    }
+
+    /// A frame of another class: free, or clean, or one of a batch that is written for it.
+    fn frame_of<'p>(&self, other: &'p Frames) -> Result<Option<ClaimedFrame<'p>>> {
+        if let Some(frame) = other.take_resident() {
+            return Ok(Some(frame));
+        }
+        let sweep = self.sweep(other);
+        if sweep.victim.is_none() && !sweep.dirty.is_empty() {
+            self.write_frames(other.class, &sweep.dirty, false)?;
+            return Ok(sweep.dirty.iter().find_map(|&frame| self.try_evict(other, frame)));
+        }
+        Ok(sweep.victim)
     }
 }
 
@@ -223,14 +210,13 @@ impl BufferPool {
     /// # Errors
     /// What writing pages can give: `Io`, `NoSpace`, `Poisoned`.
     pub fn provide(&self) -> Result<usize> {
-        let frames = &self.frames[0];
-        let target = (frames.count() / 64).max(4);
+        let target = (self.frames[0].count() / 64).max(4);
         let mut freed = 0;
         while self.free_frames() < target {
             let before = self.free_frames();
             match self.evict_round(SizeClass::ZERO)? {
                 Some(frame) => {
-                    frames.give_back(frame);
+                    drop(frame);
                     freed += 1;
                 }
                 // Another class may have given memory up.

@@ -10,15 +10,20 @@
 //!
 //! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
 //! starts there or later.
+//!
+//! The flusher's turn ends in one of three ways: all copies are settled; a failure poisons the pool and settles them as not
+//! written; a panic below it does the same, before the next one gets the turn. `WRITING` never outlives a turn. Nothing is
+//! copied of a poisoned pool: who panicked in the middle of a change poisoned it before unlatching the page (W5).
 
 use super::BufferPool;
 use super::double_write::HEADER_BYTES;
 use super::frame::{DIRTY, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Site};
+use crate::page::bytes::OutOfBounds;
 use crate::page::header;
-use crate::sync::Ordering;
+use crate::sync::{MutexGuard, Ordering};
 use crate::types::{FrameId, Lsn, SizeClass};
 
 /// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
@@ -54,21 +59,36 @@ impl FlushBuffer {
     }
 }
 
+/// The one flusher's turn.
+struct Turn<'p> {
+    pool: &'p BufferPool,
+    /// Released after `Drop::drop` has run.
+    buffer: MutexGuard<'p, FlushBuffer>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.buffer.copies.is_empty() {
+            self.pool.poison("writing pages ended in the middle");
+            self.pool.settle(&mut self.buffer, false);
+        }
+    }
+}
+
 impl BufferPool {
     /// Writes those of `frames` that are dirty. With `wait`, waits for their latches; otherwise skips what is latched.
     /// Returns how many images were written. Called with no latch held.
     pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId], wait: bool) -> Result<usize> {
-        let mut buffer = self.flusher.lock();
+        let mut turn = Turn { pool: self, buffer: self.flusher.lock() };
         self.check_poison()?;
-        buffer.reset();
         let mut written = 0;
         for &frame in frames {
-            if buffer.used + self.page_bytes(class) > buffer.bytes.len() {
-                written += self.write_out(&mut buffer)?;
+            if turn.buffer.used + self.page_bytes(class) > turn.buffer.bytes.len() {
+                written += self.write_out(&mut turn.buffer)?;
             }
-            self.copy_frame(&mut buffer, class, frame, wait);
+            self.copy_frame(&mut turn.buffer, class, frame, wait)?;
         }
-        Ok(written + self.write_out(&mut buffer)?)
+        Ok(written + self.write_out(&mut turn.buffer)?)
     }
 
     /// Writes every page that was dirtied before `before`: the page half of a checkpoint. Writers go on meanwhile.
@@ -115,22 +135,29 @@ impl BufferPool {
     }
 
     /// Copies one frame into the buffer if it is dirty, and marks it as being written (P4).
-    fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, wait: bool) {
+    fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, wait: bool) -> Result<()> {
         let frames = &self.frames[class.get() as usize];
-        let Some(header) = frames.header(frame) else { return };
+        let Some(header) = frames.header(frame) else { return Ok(()) };
         let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
-        let Some(guard) = guard else { return };
+        let Some(guard) = guard else { return Ok(()) };
         let id = header.page();
         if id.is_none() || !header.has(DIRTY) || header.has(WRITING) {
-            return;
+            return Ok(());
         }
-        header.set(WRITING);
+        // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
+        self.check_poison()?;
         let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
-        let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]);
+        let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]).map_err(|OutOfBounds| {
+            let error = Error::corrupted(Site::Page(id), "its header in memory is not that of such a page");
+            self.poison(&error.to_string());
+            error
+        })?;
         buffer.copies.push(Copy { class, frame, version: page.version(), lsn });
         buffer.images.push(PageImage { id, class, offset, len: frames.bytes });
         buffer.used += frames.bytes;
+        header.set(WRITING);
+        Ok(())
     }
 
     /// Everything after the copies were made, for all of them together.
@@ -153,11 +180,7 @@ impl BufferPool {
             Ok(()) | Err(Error::NoSpace { .. }) => {}
             Err(error) => self.poison(&format!("writing pages failed: {error}")),
         }
-        for copy in &buffer.copies {
-            self.settle(copy, result.is_ok());
-        }
-        let written = buffer.images.len();
-        buffer.reset();
+        let written = self.settle(buffer, result.is_ok());
         result?;
         // Relaxed: statistics.
         self.counters.pages_written.fetch_add(written as u64, Ordering::Relaxed);
@@ -165,8 +188,18 @@ impl BufferPool {
         Ok(written)
     }
 
+    /// The end of the writes of all copies, which leave the buffer; how many there were.
+    fn settle(&self, buffer: &mut FlushBuffer, written: bool) -> usize {
+        for copy in &buffer.copies {
+            self.settle_frame(copy, written);
+        }
+        let copies = buffer.copies.len();
+        buffer.reset();
+        copies
+    }
+
     /// The end of a frame's write: clean if it is what was written (P6).
-    fn settle(&self, copy: &Copy, written: bool) {
+    fn settle_frame(&self, copy: &Copy, written: bool) {
         let Some(header) = self.frames[copy.class.get() as usize].header(copy.frame) else { return };
         if written {
             match header.latch.try_shared() {
@@ -181,23 +214,21 @@ impl BufferPool {
     }
 }
 
-/// Copies a page as it goes to disk: swip hints masked, checksum still to come. Returns its LSN.
-fn copy_page(page: &PageRef<'_>, out: &mut [u8]) -> Lsn {
+/// Copies a page as it goes to disk: swip hints masked, checksum still to come. Returns its LSN. What would not be taken
+/// for this page when it is read back is not written.
+fn copy_page(page: &PageRef<'_>, out: &mut [u8]) -> Result<Lsn, OutOfBounds> {
     let reader = page.reader();
-    let whole = "a latched page is whole";
-    let found = header::PageHeader::read(reader).unwrap_or_else(|_| unreachable!("{whole}"));
-    let swips = found.swip_offset..found.swip_offset + found.swip_count * 8;
-    let copied = if swips.is_empty() {
-        reader.copy_to(0, out)
-    } else {
-        reader.copy_to(0, &mut out[..swips.start]).and_then(|()| reader.copy_to(swips.end, &mut out[swips.end..]))
-    };
-    copied.unwrap_or_else(|_| unreachable!("{whole}"));
+    let found = header::PageHeader::read(reader)?;
+    let swips = found.swips(out.len())?;
+    if found.id != page.id || found.class != page.class {
+        return Err(OutOfBounds);
+    }
+    reader.copy_to(0, &mut out[..swips.start])?;
+    reader.copy_to(swips.end, &mut out[swips.end..])?;
     for at in swips.step_by(8) {
         // Other holders of the shared latch may repair hints: these words are read atomically, one by one (L3).
-        if let Some(swip) = page.swip(at) {
-            out[at..at + 8].copy_from_slice(&swip.load().masked().to_bits().to_le_bytes());
-        }
+        let swip = page.swip(at).ok_or(OutOfBounds)?;
+        out[at..at + 8].copy_from_slice(&swip.load().masked().to_bits().to_le_bytes());
     }
-    found.lsn
+    Ok(found.lsn)
 }

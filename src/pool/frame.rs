@@ -1,6 +1,5 @@
 //! Frames: page-sized memory, and one cache line of header each.
 
-use super::options::PoolOptions;
 use super::region::Region;
 use crate::error::Result;
 use crate::latch::HybridLatch;
@@ -139,6 +138,50 @@ pub(crate) struct Frames {
     pub(crate) hand: AtomicU64,
 }
 
+/// A frame that holds no page and that nobody else will take: claimed from the free ones, or by evicting its page. Dropping
+/// it gives it back, on every way out.
+pub(crate) struct ClaimedFrame<'p> {
+    frames: &'p Frames,
+    frame: FrameId,
+}
+
+impl<'p> ClaimedFrame<'p> {
+    /// Which frame it is.
+    pub(crate) fn id(&self) -> FrameId {
+        self.frame
+    }
+
+    /// Its size class.
+    pub(crate) fn class(&self) -> SizeClass {
+        self.frames.class
+    }
+
+    /// The frame holds a page now: it is the page table's.
+    pub(crate) fn hand_over(self) -> FrameId {
+        let frame = self.frame;
+        std::mem::forget(self);
+        frame
+    }
+
+    /// Gives the frame back, and its memory to the system.
+    pub(crate) fn discard(self) {
+        let frames: &'p Frames = self.frames;
+        let frame = self.hand_over();
+        frames.region.discard(frame.get() as usize * frames.bytes, frames.bytes);
+        frames.free.lock().discarded.push(frame.get());
+    }
+}
+
+impl Drop for ClaimedFrame<'_> {
+    fn drop(&mut self) {
+        debug_assert!(
+            self.frames.header(self.frame).is_some_and(|h| h.page().is_none()),
+            "a claimed frame holds a page"
+        );
+        self.frames.free.lock().resident.push(self.frame.get());
+    }
+}
+
 struct FreeFrames {
     /// Free frames whose memory is committed.
     resident: Vec<u32>,
@@ -149,14 +192,13 @@ struct FreeFrames {
 }
 
 impl Frames {
-    pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize) -> Result<Frames> {
+    pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize, huge: bool) -> Result<Frames> {
         let bytes = page_size << class.get();
         let count = (budget / bytes).min((1 << 24) - 1);
-        let huge = budget >= 64 << 20 && PoolOptions::default().huge_pages;
         Ok(Frames {
             class,
             bytes,
-            region: Region::map(count * bytes, huge)?,
+            region: Region::map(count * bytes, huge && budget >= 64 << 20)?,
             headers: (0..count).map(|_| FrameHeader::new()).collect(),
             free: Mutex::new(FreeFrames { resident: Vec::with_capacity(count), discarded: Vec::new(), unused: 0 }),
             hand: AtomicU64::new(0),
@@ -180,33 +222,27 @@ impl Frames {
     }
 
     /// A free frame whose memory is committed already.
-    pub(crate) fn take_resident(&self) -> Option<FrameId> {
-        self.free.lock().resident.pop().map(FrameId::new)
+    pub(crate) fn take_resident(&self) -> Option<ClaimedFrame<'_>> {
+        let frame = self.free.lock().resident.pop()?;
+        Some(self.claimed(FrameId::new(frame)))
     }
 
     /// A free frame whose memory is not committed; the caller has accounted for it.
-    pub(crate) fn take_uncommitted(&self) -> Option<FrameId> {
+    pub(crate) fn take_uncommitted(&self) -> Option<ClaimedFrame<'_>> {
         let mut free = self.free.lock();
         if let Some(frame) = free.discarded.pop() {
-            return Some(FrameId::new(frame));
+            return Some(self.claimed(FrameId::new(frame)));
         }
         if (free.unused as usize) < self.headers.len() {
             free.unused += 1;
-            return Some(FrameId::new(free.unused - 1));
+            return Some(self.claimed(FrameId::new(free.unused - 1)));
         }
         None
     }
 
-    /// Gives back a frame that holds no page; its memory stays committed.
-    pub(crate) fn give_back(&self, frame: FrameId) {
-        debug_assert!(self.header(frame).is_some_and(|h| h.page().is_none()));
-        self.free.lock().resident.push(frame.get());
-    }
-
-    /// Gives back a frame that holds no page, and its memory to the system.
-    pub(crate) fn discard(&self, frame: FrameId) {
-        self.region.discard(frame.get() as usize * self.bytes, self.bytes);
-        self.free.lock().discarded.push(frame.get());
+    /// The frame, whose page the caller has just taken out of it.
+    pub(crate) fn claimed(&self, frame: FrameId) -> ClaimedFrame<'_> {
+        ClaimedFrame { frames: self, frame }
     }
 
     /// How many frames have committed memory, free or not.
@@ -223,5 +259,12 @@ impl Frames {
     /// Frames below this number may hold a page.
     pub(crate) fn used(&self) -> usize {
         self.free.lock().unused as usize
+    }
+
+    /// The numbers of all free frames that were used before.
+    #[cfg(test)]
+    pub(crate) fn free_numbers(&self) -> Vec<u32> {
+        let free = self.free.lock();
+        free.resident.iter().chain(&free.discarded).copied().collect()
     }
 }

@@ -4,15 +4,17 @@
 //! and a latched path, a split and one miss always go through (64 threads on 64 frames make progress).
 
 use super::BufferPool;
+use super::frame::ClaimedFrame;
 use super::view::{PageMut, PageRef};
 use crate::error::{Error, Result};
 use crate::sync::MutexGuard;
-use crate::types::{FrameId, PageId, SizeClass};
+use crate::types::{PageId, SizeClass};
 
 /// Exclusive use of the slow lane and of the frames reserved for it.
 pub struct SlowLane<'p> {
     pool: &'p BufferPool,
-    frames: Vec<FrameId>,
+    /// Given back before the next one gets its turn.
+    pub(super) frames: Vec<ClaimedFrame<'p>>,
     _turn: MutexGuard<'p, ()>,
 }
 
@@ -32,18 +34,26 @@ impl BufferPool {
 }
 
 impl<'p> SlowLane<'p> {
-    pub(super) fn take(&mut self, class: SizeClass) -> Result<FrameId> {
-        if class != SizeClass::ZERO {
-            return self.pool.acquire_frame(class);
+    /// One of the lane's frames; of a greater class, one that is free. Waits for none: latches may be held, and who writes
+    /// pages out could be waiting for them (L5).
+    pub(super) fn take(&mut self, class: SizeClass) -> Result<ClaimedFrame<'p>> {
+        let frame = if class == SizeClass::ZERO { self.frames.pop() } else { self.pool.free_frame(class) };
+        frame.ok_or(Error::PoolExhausted { waited: std::time::Duration::ZERO })
+    }
+
+    /// A frame that was taken and not used after all: the lane has as many as before.
+    pub(super) fn put_back(&mut self, frame: ClaimedFrame<'p>) {
+        if frame.class() == SizeClass::ZERO {
+            self.frames.push(frame);
         }
-        self.frames.pop().ok_or(Error::PoolExhausted { waited: std::time::Duration::ZERO })
     }
 
     /// The page under its shared latch. Uses one of the lane's frames on a miss, so it may be called while shared latches
     /// of its ancestors are held: it then waits for no more than a page read and a writer of that page.
     ///
     /// # Errors
-    /// As [`BufferPool::shared`]; `PoolExhausted` when the lane's frames are used up.
+    /// As [`BufferPool::shared`]; `PoolExhausted` when the lane's frames are used up, or if no frame of a greater class is
+    /// free.
     pub fn shared(&mut self, id: PageId, class: SizeClass) -> Result<PageRef<'p>> {
         let pool = self.pool;
         loop {
@@ -69,14 +79,6 @@ impl<'p> SlowLane<'p> {
             if header.page() == id {
                 return Ok(PageMut::new(pool, header, data, id, class, guard));
             }
-        }
-    }
-}
-
-impl Drop for SlowLane<'_> {
-    fn drop(&mut self) {
-        for frame in self.frames.drain(..) {
-            self.pool.release_frame(SizeClass::ZERO, frame);
         }
     }
 }

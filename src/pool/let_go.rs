@@ -33,6 +33,7 @@ impl BufferPool {
         self.table.remove(id, place.frame);
         header.set_page(PageId::NONE);
         drop(guard);
-        self.release_frame(place.class, place.frame);
+        // Back to the free ones.
+        drop(self.frames[place.class.get() as usize].claimed(place.frame));
     }
 }

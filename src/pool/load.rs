@@ -1,9 +1,11 @@
 //! The miss: page table, claim a frame, read, verify, publish.
 
 use super::BufferPool;
+use super::frame::FrameHeader;
 use super::lane::SlowLane;
 use super::view::PageView;
 use crate::error::{Error, Result, Site};
+use crate::latch::ExclusiveGuard;
 use crate::page::bytes::{PageReader, PageWriter};
 use crate::page::header::{self, PageHeader};
 use crate::sync::Ordering;
@@ -20,12 +22,12 @@ impl BufferPool {
     /// Concurrent loads of one page merge: the first enters its latched frame into the table, the others wait on its
     /// latch. `lane` provides frames where waiting for one is not allowed. Held by the caller: no latch that somebody
     /// who loads or evicts could need (L5).
-    pub(super) fn find_or_load(
-        &self,
+    pub(super) fn find_or_load<'p>(
+        &'p self,
         id: PageId,
         class: SizeClass,
-        mut lane: Option<&mut SlowLane<'_>>,
-    ) -> Result<(FrameId, Option<PageView<'_>>)> {
+        mut lane: Option<&mut SlowLane<'p>>,
+    ) -> Result<(FrameId, Option<PageView<'p>>)> {
         if id.is_none() || id > PageId::MAX || class.get() as usize >= self.frames.len() {
             return Err(Error::corrupted(Site::Page(id), format!("no such page (class {})", class.get())));
         }
@@ -44,47 +46,43 @@ impl BufferPool {
                 Some(lane) => lane.take(class)?,
                 None => self.acquire_frame(class)?,
             };
-            if self.load_into(id, class, frame)? {
+            let loaded = self.load_into(id, class, frame.id());
+            if let Ok(true) = loaded {
+                let frame = frame.hand_over();
                 return Ok((frame, self.view_of(id, class, frame)));
             }
+            if let Some(lane) = lane.as_deref_mut() {
+                lane.put_back(frame);
+            }
+            loaded?;
         }
     }
 
-    /// Loads `id` into `frame`; false if somebody else was first (the frame is given back then, as on errors).
+    /// Loads `id` into `frame`, which is the caller's; false if somebody else was first. The frame holds the page if this
+    /// is true, and none otherwise.
     fn load_into(&self, id: PageId, class: SizeClass, frame: FrameId) -> Result<bool> {
         let frames = &self.frames[class.get() as usize];
         let (header, data) = self.frame_parts(class, frame);
         // The latch is taken before the table names the frame: who finds it there waits until the bytes are verified.
         let guard = header.latch.exclusive();
         if self.table.insert(id, Place { class, frame }).is_some() {
-            drop(guard);
-            frames.give_back(frame);
             return Ok(false);
         }
         header.set_page(id);
+        let mut loading = Loading { pool: self, header, id, frame, done: false, _guard: guard };
         let mut buffer = self.take_buffer(frames.bytes);
         let loaded = self.store.read(id, &mut buffer).and_then(|()| verify(id, class, &buffer));
-        match loaded {
-            Ok(()) => {
-                // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
-                let mut page = unsafe { PageWriter::new(data, frames.bytes) };
-                page.write(0, &buffer);
-                header.set_warmth(super::frame::WARM);
-                // Relaxed: a statistic.
-                self.counters.misses.fetch_add(1, Ordering::Relaxed);
-                drop(guard);
-                self.keep_buffer(buffer);
-                Ok(true)
-            }
-            Err(error) => {
-                self.table.remove(id, frame);
-                header.set_page(PageId::NONE);
-                drop(guard);
-                frames.give_back(frame);
-                self.keep_buffer(buffer);
-                Err(error)
-            }
+        if loaded.is_ok() {
+            // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
+            unsafe { PageWriter::new(data, frames.bytes) }.write(0, &buffer);
+            header.set_warmth(super::frame::WARM);
+            // Relaxed: a statistic.
+            self.counters.misses.fetch_add(1, Ordering::Relaxed);
+            loading.done = true;
         }
+        drop(loading);
+        self.keep_buffer(buffer);
+        loaded.map(|()| true)
     }
 
     /// Verifies the image on disk of a page: for checks, with nothing held and no frame used.
@@ -112,6 +110,27 @@ impl BufferPool {
     }
 }
 
+/// A load under way. Unless it is done, nothing of it stays, also when the store panics: what is in the frame then are
+/// the bytes of a former page.
+pub(super) struct Loading<'p> {
+    pub(super) pool: &'p BufferPool,
+    pub(super) header: &'p FrameHeader,
+    pub(super) id: PageId,
+    pub(super) frame: FrameId,
+    pub(super) done: bool,
+    /// Released after `Drop::drop` has run.
+    pub(super) _guard: ExclusiveGuard<'p>,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.pool.table.remove(self.id, self.frame);
+            self.header.set_page(PageId::NONE);
+        }
+    }
+}
+
 /// Checksum, id and class of an image as it lies on disk. Cost: one pass over the bytes.
 pub(super) fn verify(id: PageId, class: SizeClass, bytes: &[u8]) -> Result<()> {
     let damaged = |detail: String| Error::corrupted(Site::Page(id), detail);
@@ -125,7 +144,7 @@ pub(super) fn verify(id: PageId, class: SizeClass, bytes: &[u8]) -> Result<()> {
     if found.id != id || found.class != class {
         return Err(damaged(format!("holds page {} of class {}", found.id, found.class.get())));
     }
-    if found.swip_offset + found.swip_count * 8 > bytes.len() {
+    if found.swips(bytes.len()).is_err() {
         return Err(damaged("swip array out of range".into()));
     }
     Ok(())

@@ -151,7 +151,7 @@ impl BufferPool {
         let mut frames = Vec::new();
         for class in 0..plan.classes {
             let Some(class) = SizeClass::new(class) else { break };
-            frames.push(Frames::new(class, page_size, plan.frame_bytes)?);
+            frames.push(Frames::new(class, page_size, plan.frame_bytes, options.huge_pages)?);
         }
         let allocator = Allocator::new(store.clone());
         Ok(BufferPool {

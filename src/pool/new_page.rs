@@ -1,6 +1,7 @@
 //! Pages that come into being: place and frame are taken before any latch, so that nothing can fail after the append (W5).
 
 use super::BufferPool;
+use super::frame::ClaimedFrame;
 use super::table::Place;
 use super::view::PageMut;
 use crate::error::Result;
@@ -13,7 +14,7 @@ pub struct NewPage<'p> {
     pool: &'p BufferPool,
     id: PageId,
     class: SizeClass,
-    frame: Option<FrameId>,
+    frame: Option<ClaimedFrame<'p>>,
 }
 
 impl BufferPool {
@@ -24,16 +25,9 @@ impl BufferPool {
     /// `NoSpace`, `PoolExhausted`, `Io`, `Poisoned`.
     pub fn reserve(&self, class: SizeClass) -> Result<NewPage<'_>> {
         let frame = self.acquire_frame(class)?;
-        match self.allocator.reserve(class) {
-            Ok(id) => {
-                self.discard(id);
-                Ok(NewPage { pool: self, id, class, frame: Some(frame) })
-            }
-            Err(error) => {
-                self.release_frame(class, frame);
-                Err(error)
-            }
-        }
+        let new = NewPage { pool: self, id: self.allocator.reserve(class)?, class, frame: Some(frame) };
+        self.discard(new.id);
+        Ok(new)
     }
 
     /// Recovery only: the page that an initializing record names, in a zeroed frame, without reading it (the image on disk
@@ -61,22 +55,21 @@ impl BufferPool {
 
     /// Throws away the frame of a page that is no more, without writing it: its place is about to be used anew.
     pub(super) fn discard(&self, id: PageId) {
-        loop {
-            let Some(place) = self.table.get(id) else { return };
+        while let Some(place) = self.table.get(id) {
             let (header, _) = self.frame_parts(place.class, place.frame);
             // Never waits for a frame: the caller may hold latches, and the frame may be another page's by now (L5).
-            let Some(guard) = header.latch.try_exclusive() else {
-                crate::sync::thread::yield_now();
-                continue;
-            };
-            if header.page() == id && !header.has(super::frame::WRITING) {
+            if let Some(guard) = header.latch.try_exclusive()
+                && header.page() == id
+                && !header.has(super::frame::WRITING)
+            {
                 header.clear(super::frame::DIRTY);
                 self.table.remove(id, place.frame);
                 header.set_page(PageId::NONE);
                 drop(guard);
-                self.frames[place.class.get() as usize].give_back(place.frame);
+                drop(self.frames[place.class.get() as usize].claimed(place.frame));
                 return;
             }
+            crate::sync::thread::yield_now();
         }
     }
 }
@@ -97,15 +90,15 @@ impl<'p> NewPage<'p> {
     /// The frame it will be in, as a hint for references to it.
     #[must_use]
     pub fn frame(&self) -> FrameId {
-        self.frame.unwrap_or(FrameId::NONE)
+        self.frame.as_ref().map_or(FrameId::NONE, ClaimedFrame::id)
     }
 
     /// The page, zeroed and exclusively latched. Cannot fail. From here on the place belongs to the record that is about
     /// to be appended; whoever appends it tells the allocator ([`super::Allocator::apply_allocation`]).
     #[must_use]
     pub fn into_page(mut self) -> PageMut<'p> {
-        let frame = self.frame.take().unwrap_or_else(|| unreachable!("a reservation has its frame until it is used"));
-        let pool = self.pool;
+        let claimed = self.frame.take().unwrap_or_else(|| unreachable!("a reservation has its frame until it is used"));
+        let (pool, frame) = (self.pool, claimed.id());
         let frames = &pool.frames[self.class.get() as usize];
         let header = frames.header(frame).unwrap_or_else(|| unreachable!("P2: reserved frames exist"));
         let data = frames.data(frame);
@@ -116,6 +109,7 @@ impl<'p> NewPage<'p> {
             // It is clean and nobody refers to it; whoever loads it needs none of our latches (L5).
             pool.discard(self.id);
         }
+        claimed.hand_over();
         header.set_page(self.id);
         header.set_warmth(super::frame::WARM);
         // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
@@ -126,8 +120,7 @@ impl<'p> NewPage<'p> {
 
 impl Drop for NewPage<'_> {
     fn drop(&mut self) {
-        if let Some(frame) = self.frame.take() {
-            self.pool.release_frame(self.class, frame);
+        if self.frame.is_some() {
             self.pool.allocator.unreserve(self.id, self.class);
         }
     }

@@ -1,5 +1,9 @@
 //! The pool over memory: residency, eviction, write-back, and what must not happen.
 
+mod damage;
+mod failures;
+mod races;
+
 use super::*;
 use crate::page::header::PageHeader;
 use crate::swip::{AtomicSwip, Swip};
@@ -7,6 +11,8 @@ use crate::types::{FrameId, PageId, PageKind, TreeId};
 use std::sync::atomic::AtomicU64 as StdU64;
 
 const PAGE: usize = 4096;
+/// Where the references of a page made here are.
+const SWIPS: usize = 72;
 
 /// A log that is durable as far as it was asked to be, and notes how far that was.
 #[derive(Default)]
@@ -21,12 +27,27 @@ impl DurableLog for FakeLog {
     }
 }
 
-/// A store that checks the WAL rule and counts reads and writes of each page.
+/// What a test has done in the middle of a call; given the page.
+type Hook = Mutex<Option<Arc<dyn Fn(PageId) + Send + Sync>>>;
+
+fn run(hook: &Hook, id: PageId) {
+    let hook = hook.lock().clone();
+    if let Some(hook) = hook {
+        hook(id);
+    }
+}
+
+/// A store that checks the WAL rule, counts writes, and lets a test in.
 struct Watch {
     inner: MemPageStore,
     log: Arc<FakeLog>,
     writes: StdU64,
     fail: AtomicBool,
+    full: AtomicBool,
+    /// Before a page is read.
+    on_read: Hook,
+    /// Before a batch is written; the page is its first.
+    on_write: Hook,
 }
 
 impl PageStore for Watch {
@@ -37,9 +58,14 @@ impl PageStore for Watch {
         self.inner.first_page()
     }
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
+        run(&self.on_read, id);
         self.inner.read(id, out)
     }
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        run(&self.on_write, images[0].id);
+        if self.full.load(Ordering::SeqCst) {
+            return Err(Error::NoSpace { what: "test", needed: 1 });
+        }
         if self.fail.load(Ordering::SeqCst) {
             return Err(Error::io("write", None, std::io::Error::other("broken")));
         }
@@ -77,6 +103,9 @@ fn rig(memory: usize) -> Rig {
         log: log.clone(),
         writes: StdU64::new(0),
         fail: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+        on_read: Mutex::new(None),
+        on_write: Mutex::new(None),
     });
     let options = PoolOptions::default().memory(memory).wait(std::time::Duration::from_millis(300));
     let pool = Arc::new(BufferPool::new(store.clone(), log.clone(), options).unwrap());
@@ -97,7 +126,12 @@ impl Rig {
     }
 
     fn create(&self, value: u64) -> PageId {
-        let new = self.pool.reserve(SizeClass::ZERO).unwrap();
+        self.create_with(value, SizeClass::ZERO, &[])
+    }
+
+    /// A page of `class` with a value, and behind it references.
+    fn create_with(&self, value: u64, class: SizeClass, children: &[PageId]) -> PageId {
+        let new = self.pool.reserve(class).unwrap();
         let gate = self.pool.allocator().enter();
         let id = new.id();
         let mut page = new.into_page();
@@ -105,18 +139,33 @@ impl Rig {
         PageHeader {
             checksum: 0,
             kind: PageKind::FIRST_USER,
-            class: SizeClass::ZERO,
+            class,
             id,
             lsn: Lsn::NONE,
             tree: TreeId::NONE,
-            swip_offset: 0,
-            swip_count: 0,
+            swip_offset: if children.is_empty() { 0 } else { SWIPS },
+            swip_count: children.len(),
         }
         .write(&mut page.writer());
+        for (i, &child) in children.iter().enumerate() {
+            page.writer().set_u64(SWIPS + i * 8, Swip::evicted(child, SizeClass::ZERO).to_bits());
+        }
         page.finish_change(Lsn::NONE);
         self.change(&mut page, value);
-        self.pool.allocator().apply_allocation(&gate, id, SizeClass::ZERO);
+        self.pool.allocator().apply_allocation(&gate, id, class);
         id
+    }
+
+    /// Every frame holds a page or is free, none is both.
+    fn check_frames(&self) {
+        for frames in &self.pool.frames {
+            let free = frames.free_numbers();
+            for frame in 0..frames.used() as u32 {
+                let holds = !frames.header(FrameId::new(frame)).unwrap().page().is_none();
+                let times = free.iter().filter(|&&n| n == frame).count();
+                assert_eq!(times, usize::from(!holds), "class {}, frame {frame}", frames.class.get());
+            }
+        }
     }
 
     fn value(&self, id: PageId) -> u64 {
@@ -276,25 +325,7 @@ fn larger_classes_share_the_budget() {
     }
     let class = SizeClass::new(4).unwrap();
     for i in 0..64u64 {
-        let new = rig.pool.reserve(class).unwrap();
-        let gate = rig.pool.allocator().enter();
-        let id = new.id();
-        let mut page = new.into_page();
-        page.begin_change(Lsn::new(1));
-        PageHeader {
-            checksum: 0,
-            kind: PageKind::FIRST_USER,
-            class,
-            id,
-            lsn: Lsn::NONE,
-            tree: TreeId::NONE,
-            swip_offset: 0,
-            swip_count: 0,
-        }
-        .write(&mut page.writer());
-        page.writer().set_u64((PAGE << 4) - 8, i);
-        page.finish_change(Lsn::NONE);
-        rig.pool.allocator().apply_allocation(&gate, id, class);
+        rig.create_with(i, class, &[]);
         assert!(rig.pool.resident_bytes() <= rig.pool.stats().capacity_bytes);
     }
     for i in 400..2000 {
@@ -368,4 +399,32 @@ mod readers {
         drop((none, all));
         assert_eq!(readers.oldest(), Lsn::MAX);
     }
+}
+
+/// The kernel's flags of the mapping that the pool's frames are in.
+#[cfg(target_os = "linux")]
+fn mapping_flags(pool: &BufferPool) -> String {
+    let address = pool.frames[0].data(FrameId::new(0)).addr();
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+        let hex = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(from), Some(to))) = range.map(|(from, to)| (hex(from), hex(to))) {
+            inside = (from..to).contains(&address);
+        }
+        if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+            return flags.to_owned();
+        }
+    }
+    panic!("the mapping is not listed");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn huge_pages_are_not_advised_unless_they_are_wanted() {
+    let options = PoolOptions::default().memory(128 << 20).huge_pages(false);
+    let pool = BufferPool::new(Arc::new(MemPageStore::new(PAGE)), Arc::new(NoLog), options).unwrap();
+    let flags = mapping_flags(&pool);
+    assert!(!flags.split_whitespace().any(|flag| flag == "hg"), "{flags}");
 }

@@ -30,7 +30,7 @@ impl BufferPool {
                 None => self.evict_round(SizeClass::ZERO)?,
             };
             if let Some(frame) = frame {
-                frames.discard(frame);
+                frame.discard();
                 self.uncommit_bytes(frames.bytes as u64);
                 continue;
             }

@@ -25,6 +25,15 @@ use crate::types::Lsn;
 use crate::wal::{LogPressure, Wal};
 use std::sync::Weak;
 
+/// A checkpoint under way. Dropped by a panic only: which of the writes and syncs were made is unknown then.
+struct Begun<'a>(&'a Engine);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.poison(&Error::Poisoned { cause: "a thread panicked in the middle of a checkpoint".into() });
+    }
+}
+
 impl Engine {
     /// Makes a checkpoint. Whoever comes while one is being made waits, and makes another. Called with no latch held.
     ///
@@ -48,6 +57,14 @@ impl Engine {
     }
 
     fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>) -> Result<()> {
+        // Dropped before the lock, so that who waits for it finds the poison.
+        let begun = Begun(self);
+        let made = self.make_checkpoint(&mut head);
+        std::mem::forget(begun);
+        made
+    }
+
+    fn make_checkpoint(&self, head: &mut Head) -> Result<()> {
         let wal = self.log()?;
         self.check_poison()?;
         // Relaxed: advice. Who wants another from here on gets another.
@@ -56,7 +73,7 @@ impl Engine {
         self.pool.flush_before(position)?;
         let recovery = self.pool.min_recovery_lsn();
         let allocator = self.pool.allocator();
-        let extent = self.snapshot_extent(&mut head, wal)?;
+        let extent = self.snapshot_extent(head, wal)?;
         let made = self.write_snapshot(wal, &head.superblock, position.min(recovery), extent);
         let next = match made {
             Ok(next) => next,
@@ -66,7 +83,7 @@ impl Engine {
             }
         };
         // A copy that could not be written or synced says nobody knows what: no further step may rely on either.
-        head.spare = self.write_superblocks(&mut head, next).inspect_err(|error| self.poison(error))?;
+        head.spare = self.write_superblocks(head, next).inspect_err(|error| self.poison(error))?;
         allocator.release_pending(next.redo);
         // A segment that could not be renamed stays: the log goes on, and the next checkpoint tries again.
         let _ = wal.release_below(next.place.lsn);

@@ -31,9 +31,9 @@
 //!
 //! # When something fails
 //!
-//! A failed sync, a failed write of a superblock, or a panic inside a change poisons log and pool before anybody is told
-//! of success; from then on every call answers `Poisoned` until the store is opened again. A full disk fails the write
-//! that met it, before anything changed; reads go on, and writes when there is room.
+//! A failed sync, a failed write of a superblock, or a panic inside a change, a write of pages or a checkpoint poisons log
+//! and pool before anybody is told of success; from then on every call answers `Poisoned` until the store is opened again.
+//! A full disk fails the write that met it, before anything changed; reads go on, and writes when there is room.
 
 #![forbid(unsafe_code)]
 

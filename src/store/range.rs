@@ -22,14 +22,14 @@ impl Range {
         Range { tree, pairs }
     }
 
-    /// One step, with the store open before and after it.
+    /// One step, with the store open and sound before and after it.
     fn step(&mut self, take: impl FnOnce(&mut btree::Range) -> Option<Result<Pair>>) -> Option<Result<Pair>> {
         let pairs = self.pairs.as_mut()?;
         let taken = match self.tree.inner.check_open() {
             Ok(()) => take(pairs),
             Err(error) => Some(Err(error)),
         };
-        let taken = match self.tree.inner.engine.running.check() {
+        let taken = match self.tree.inner.check_open() {
             Ok(()) => taken,
             Err(error) => Some(Err(error)),
         };

@@ -172,7 +172,9 @@ impl Source<'_> {
     fn open_read_only(&self, tail: &LogTail) -> Result<Recovered> {
         let newest = self.found.newest;
         let (page_store, pool) = self.open_pool(Arc::new(NoLog))?;
-        if tail.end().lsn > newest.redo || page_store.completed_batch() > newest.retired_batch {
+        // An empty log: the creation ended before the catalog was made.
+        let unfinished = tail.end().lsn == Lsn::FIRST;
+        if unfinished || tail.end().lsn > newest.redo || page_store.completed_batch() > newest.retired_batch {
             return Err(Error::NeedsRecovery { path: self.files.dir.clone() });
         }
         self.restore_allocator(&pool, &page_store)?;

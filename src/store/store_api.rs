@@ -76,7 +76,7 @@ impl Store {
     pub fn existing_tree(&self, name: &str) -> Result<Option<Tree>> {
         self.inner.check_open()?;
         let found = self.inner.catalog.tree(&self.inner.engine, name, false)?;
-        self.inner.engine.running.check()?;
+        self.inner.check_open()?;
         Ok(found.map(|(tree, name, _)| Tree { inner: self.inner.clone(), tree, name }))
     }
 
@@ -88,7 +88,7 @@ impl Store {
         self.inner.check_open()?;
         let mut names = Vec::new();
         self.inner.catalog.names(|name| names.push(name.to_owned()))?;
-        self.inner.engine.running.check()?;
+        self.inner.check_open()?;
         Ok(names)
     }
 

@@ -361,3 +361,86 @@ fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
     assert_eq!(store.stats().pending_pages, 0, "now no superblock needs them");
     store.check().unwrap();
 }
+
+#[test]
+fn a_checkpoint_that_panics_poisons() {
+    let temp = tempfile::tempdir().unwrap();
+    let slot = HookSlot(Hook::default());
+    let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", "v").unwrap();
+    store.checkpoint().unwrap();
+    // No page is dirty: the first sync is that of a superblock.
+    *slot.0.lock() = Some(Box::new(|| panic!("the medium's own bug")));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.checkpoint()));
+    assert!(caught.is_err());
+    assert!(
+        matches!(store.checkpoint(), Err(Error::Poisoned { .. })),
+        "a superblock that was perhaps written is built upon"
+    );
+    assert!(matches!(tree.insert("k", "w"), Err(Error::Poisoned { .. })));
+    drop((tree, store));
+    let store = crate::Store::open(temp.path()).unwrap();
+    assert_eq!(store.tree("t").unwrap().get("k").unwrap().unwrap(), b"v");
+}
+
+#[test]
+fn a_read_that_waited_for_a_change_that_panicked_answers_poisoned() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", [1; 900]).unwrap();
+    let pool = tree.inner.engine.pool.clone();
+    let mut page = pool.exclusive(tree.tree.root(), crate::SizeClass::ZERO).unwrap();
+    let readers: [std::thread::JoinHandle<crate::Result<Vec<u8>>>; 3] = [
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || Ok(tree.get("k")?.unwrap())
+        }),
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || Ok(tree.iter().next().unwrap()?.1)
+        }),
+        std::thread::spawn({
+            let tree = tree.clone();
+            move || {
+                let mut seen = Vec::new();
+                let end = tree.scan(.., |_, value| {
+                    seen.extend_from_slice(value);
+                    std::ops::ControlFlow::Continue(())
+                });
+                // What a callback has seen counts, whatever the end is.
+                if seen.is_empty() { end.map(|()| seen) } else { Ok(seen) }
+            }
+        }),
+    ];
+    std::thread::sleep(Duration::from_millis(100));
+    let half = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        page.begin_change(Lsn::FIRST);
+        page.writer().fill(4096 - 300, 200, 7);
+        panic!("in between");
+    }));
+    assert!(half.is_err());
+    for reader in readers {
+        let answer = reader.join().unwrap();
+        assert!(matches!(answer, Err(Error::Poisoned { .. })), "half a change was read: {answer:?}");
+    }
+}
+
+#[test]
+fn a_creation_that_did_not_reach_the_catalog_needs_recovery() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("db");
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new());
+    let files = super::files::Files::new(&dir);
+    files.make_dir(&*disk).unwrap();
+    let options = crate::Store::options();
+    let (wal, _) = options.plan(4096, false).unwrap();
+    files.create(&disk, &options.clone().page_size(4096), wal).unwrap();
+    drop(disk.lock(&dir.join("lock"), crate::io::LockKind::Exclusive, true).unwrap());
+    let answer = options.clone().read_only(true).open(&dir).and_then(|store| store.tree_names());
+    assert!(matches!(answer, Err(Error::NeedsRecovery { .. })), "{answer:?}");
+    let store = options.open(&dir).unwrap();
+    assert_eq!(store.tree_names().unwrap().len(), 0);
+}

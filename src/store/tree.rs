@@ -37,12 +37,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A read: not counted as running, so what it found only counts if the store was not closed meanwhile.
+    /// A read: not counted as running, so what it found only counts if the store was not closed meanwhile. Nor if it was
+    /// poisoned: what was found may be half a change, left by a panic while this waited for the latch.
     #[inline]
     pub(crate) fn read<T>(&self, f: impl FnOnce(&BTree) -> Result<T>) -> Result<T> {
         self.inner.check_open()?;
         let found = f(&self.tree);
-        self.inner.engine.running.check()?;
+        self.inner.check_open()?;
         self.inner.engine.reads.note_one();
         found
     }
@@ -52,14 +53,14 @@ impl Tree {
         InCallback::of(self.inner.engine.id())
     }
 
-    /// `f` as a scan calls it: as a callback, and no more once the store is closed.
+    /// `f` as a scan calls it: as a callback, and no more once the store is closed or poisoned.
     fn guarded<'f>(
         &'f self,
         closed: &'f mut Result<()>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f,
     ) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f {
         move |key, value| {
-            *closed = self.inner.engine.running.check();
+            *closed = self.inner.check_open();
             if closed.is_err() {
                 return ControlFlow::Break(());
             }

@@ -4,6 +4,7 @@
 //! still missing: acknowledged writes are then lost in a crash. Here both happen under one lock, and what a flush takes
 //! is a whole buffer of whole records.
 
+use super::commit::Caller;
 use super::group::HEADER;
 use super::log::Wal;
 use super::record::RECORD_OVERHEAD;
@@ -100,7 +101,8 @@ impl Wal {
     /// end. It is not durable before [`commit`](Wal::commit) of that LSN. Costs one lock and one copy; no allocation.
     ///
     /// Never fails, and waits at most for a log write, when both buffers are full: it may be called under latches, since
-    /// a log write needs none. In a poisoned log the record gets an LSN that never becomes durable. A record that is
+    /// a log write needs none. For the same reason no waker runs here, also if a flush does: the next reservation or the
+    /// background flusher runs it. In a poisoned log the record gets an LSN that never becomes durable. A record that is
     /// malformed or longer than its permit, the caller's own broken invariant, poisons the log.
     pub fn append(&self, permit: LogPermit<'_>, record: &[u8]) -> Lsn {
         let sound = is_record(record) && record.len() <= permit.bytes();
@@ -125,7 +127,7 @@ impl Wal {
             self.request_flush(end);
         }
         if !sound {
-            self.wake_all();
+            self.wake_all(Caller::Append);
         }
         end
     }
@@ -148,7 +150,7 @@ impl Wal {
         let mut app = app;
         loop {
             drop(app);
-            let alive = self.flush_or_wait();
+            let alive = self.flush_or_wait(Caller::Append);
             app = self.appender.lock();
             if !alive || app.fits(record) {
                 return app;

@@ -42,9 +42,19 @@ impl Flush {
     }
 }
 
+/// Who makes a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Somebody who holds no latch.
+    Commit,
+    /// Somebody who may hold latches: foreign code is left to others.
+    Append,
+}
+
 /// Ends a leader's turn, also when the disk panics below it: then the log is poisoned and nobody waits for ever.
 struct Turn<'a> {
     wal: &'a Wal,
+    caller: Caller,
     buf: Vec<u8>,
     written: Option<u64>,
     finished: bool,
@@ -65,7 +75,7 @@ impl Drop for Turn<'_> {
         }
         self.wal.flushed.notify_all();
         drop(flush);
-        self.wal.wake_ready();
+        self.wal.wake_wakers(self.caller);
     }
 }
 
@@ -84,7 +94,7 @@ impl Wal {
                 return Ok(());
             }
             self.poison.check()?;
-            self.flush_or_wait();
+            self.flush_or_wait(Caller::Commit);
         }
     }
 
@@ -114,12 +124,16 @@ impl Wal {
     pub fn wait_flush_request(&self, timeout: Duration) -> Option<Lsn> {
         let mut flush = self.flush.lock();
         let open = |requested: Lsn| requested > self.durable_lsn();
-        let idle = !open(flush.requested) && !flush.nudged;
+        // Relaxed: set under the lock, or before a notification that needs it.
+        let idle = !open(flush.requested) && !flush.nudged && !self.wakers_due.load(Ordering::Relaxed);
         if idle && !self.poison.is_set() {
             self.work.wait_for(&mut flush, timeout);
         }
         flush.nudged = false;
-        (open(flush.requested) && !self.poison.is_set()).then_some(flush.requested)
+        let wanted = (open(flush.requested) && !self.poison.is_set()).then_some(flush.requested);
+        drop(flush);
+        self.wake_due();
+        wanted
     }
 
     /// Makes [`wait_flush_request`](Wal::wait_flush_request) return, so that the flusher sees what else changed (that
@@ -133,7 +147,7 @@ impl Wal {
     /// [`Error::Poisoned`] with the first cause given.
     pub fn poison(&self, cause: impl Into<Arc<str>>) {
         self.poison.set(cause.into());
-        self.wake_all();
+        self.wake_all(Caller::Commit);
     }
 
     /// Whether the log is poisoned. Cost: one atomic load.
@@ -150,17 +164,38 @@ impl Wal {
     }
 
     /// Wakes all who wait, after the poison was set.
-    pub(crate) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self, caller: Caller) {
         // Under the lock, so that nobody is between having looked and starting to wait.
         let flush = self.flush.lock();
         self.flushed.notify_all();
         self.work.notify_all();
         drop(flush);
-        self.wake_ready();
+        self.wake_wakers(caller);
+    }
+
+    /// Runs the wakers that are due, or leaves that to the background flusher and the next reservation.
+    fn wake_wakers(&self, caller: Caller) {
+        if caller == Caller::Commit {
+            return self.wake_ready();
+        }
+        let flush = self.flush.lock();
+        // Relaxed: the lock orders it for the flusher; a reservation takes it as a hint.
+        self.wakers_due.store(true, Ordering::Relaxed);
+        self.work.notify_one();
+        drop(flush);
+    }
+
+    /// Runs what an append has left. Called with no latch held.
+    #[inline]
+    pub(crate) fn wake_due(&self) {
+        // Relaxed: the wakers' own lock orders them.
+        if self.wakers_due.load(Ordering::Relaxed) && self.wakers_due.swap(false, Ordering::Relaxed) {
+            self.wake_ready();
+        }
     }
 
     /// One round: waits for the flush that runs, or makes one. False if the log is poisoned.
-    pub(crate) fn flush_or_wait(&self) -> bool {
+    pub(crate) fn flush_or_wait(&self, caller: Caller) -> bool {
         let mut flush = self.flush.lock();
         if self.poison.is_set() {
             return false;
@@ -172,7 +207,7 @@ impl Wal {
         flush.running = true;
         let buf = std::mem::take(&mut flush.spare);
         drop(flush);
-        let mut turn = Turn { wal: self, buf, written: None, finished: false };
+        let mut turn = Turn { wal: self, caller, buf, written: None, finished: false };
         match self.lead(&mut turn.buf) {
             Ok(written) => turn.written = written,
             // Before any waiter wakes, which happens as `turn` ends.

@@ -55,6 +55,8 @@ pub struct Wal {
     pub(crate) segments: Segments,
     pub(crate) poison: Poison,
     pub(crate) wakers: Mutex<Wakers>,
+    /// Wakers are due that an append, which may be called under latches, has left to others.
+    pub(crate) wakers_due: crate::sync::AtomicBool,
     pub(crate) pressure: RwLock<Option<Arc<dyn LogPressure>>>,
     pub(crate) holds: Mutex<Holds>,
 }
@@ -150,6 +152,7 @@ impl Wal {
             segments,
             poison: Poison::new(),
             wakers: Mutex::new(Wakers::default()),
+            wakers_due: crate::sync::AtomicBool::new(false),
             pressure: RwLock::new(None),
             holds: Mutex::new(Holds::default()),
         }

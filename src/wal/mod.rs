@@ -24,8 +24,9 @@
 //!
 //! # Locks
 //! In the order they may be taken: files being made or recycled (`admin`), who flushes (`flush`), the append buffer,
-//! the list of segments, wakers. None is held while the pressure hook or a waker runs, and only `admin` across I/O; the
-//! flush itself holds a turn, not a lock, while it writes.
+//! the list of segments, wakers. None is held while the pressure hook runs, or while a waker runs, is cloned or is dropped;
+//! an append, whose caller may hold latches, runs neither. Only `admin` is held across I/O; the flush itself holds a turn,
+//! not a lock, while it writes.
 //!
 //! ```
 //! # fn main() -> pagebox::Result<()> {

@@ -48,7 +48,7 @@ pub(crate) struct Marks {
     spacing: u64,
 }
 
-/// The most entries a [`Marks`] holds: 160 KiB.
+/// The most entries a [`Marks`] holds, 160 KiB, unless there are more segments.
 const MARKS_MAX: usize = 5_000;
 
 impl Marks {
@@ -63,11 +63,13 @@ impl Marks {
         if !self.list.back().is_none_or(far) {
             return;
         }
-        if self.list.len() == MARKS_MAX {
-            let mut keep = false;
-            self.list.retain(|_| {
+        if self.list.len() >= MARKS_MAX {
+            let (mut keep, mut segment) = (false, None);
+            // The first of each segment stays: when those before it are forgotten, the log still starts somewhere.
+            self.list.retain(|mark| {
                 keep = !keep;
-                keep
+                let first = segment.replace(mark.segment) != Some(mark.segment);
+                keep || first
             });
             self.spacing = self.spacing.saturating_mul(2);
         }

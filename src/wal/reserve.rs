@@ -25,6 +25,7 @@ impl Wal {
     /// the disk is full or the log has its full length and checkpoints do not free any (it heals when there is room);
     /// [`Error::Poisoned`]; what [`LogPressure::relieve`] answered.
     pub fn reserve(&self, bytes: usize) -> Result<LogPermit<'_>> {
+        self.wake_due();
         self.poison.check()?;
         if self.pressure_due.load(Ordering::Relaxed) && self.pressure_due.swap(false, Ordering::Relaxed) {
             self.press_softly();

@@ -254,10 +254,13 @@ impl Segments {
         let path = segment_path(&self.dir, seq);
         if let Some(to) = recycle_to {
             let target = segment_path(&self.dir, to);
-            let file = self
-                .disk
-                .open(&path, OpenMode::ReadWrite)
-                .map_err(|e| Error::io("open log segment", Some(&path), e))?;
+            let file = match self.disk.open(&path, OpenMode::ReadWrite) {
+                Ok(file) => file,
+                // Renamed by an attempt that failed only after that. Its new name was never counted as ready: the next
+                // segment of that number replaces it.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io("open log segment", Some(&path), e)),
+            };
             let len = file.len().map_err(|e| Error::io("read log segment length", Some(&path), e))?;
             drop(file);
             if len == self.options.segment_bytes {

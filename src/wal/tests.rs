@@ -3,9 +3,11 @@ use super::place::{Marks, segment_number, segment_path};
 use super::space::Space;
 use super::*;
 use crate::error::Error;
+use crate::sync::{AtomicUsize, Ordering};
 use crate::types::{Lsn, PageId, PageKind, SizeClass};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 use std::path::{Path, PathBuf};
+use std::task::{Context, Wake, Waker};
 
 #[derive(Clone, Debug)]
 struct Piece {
@@ -190,6 +192,21 @@ fn marks_stay_few_and_answer_with_the_greatest_below() {
 }
 
 #[test]
+fn however_few_marks_are_left_every_retained_segment_can_be_read_from_its_start() {
+    let mut marks = Marks::new();
+    // An odd number of marks a segment, so that halving them passes over first ones.
+    for i in 0..20_000u64 {
+        let lsn = Lsn::new(1 + i * 100);
+        marks.offer(WalPosition { lsn, segment: 1 + i / 7, offset: (i % 7) * (1 << 30), prev_crc: 0 });
+    }
+    for segment in (2..2_800).step_by(13) {
+        marks.forget_below(segment);
+        let first = Lsn::new(1 + (segment - 1) * 700);
+        assert_eq!(marks.locate(first).map(|mark| mark.segment), Some(segment), "the start of segment {segment}");
+    }
+}
+
+#[test]
 fn permits_give_back_what_they_hold() {
     let space = Space::new();
     space.grow(10_000);
@@ -275,4 +292,95 @@ mod chain {
         let ahead = |next: &mut GroupHeader| (next.start, next.durable) = (Lsn::new(60), Lsn::new(60));
         assert!(matches!(records_found(1, ahead), Err(Error::Corrupted { .. })));
     }
+}
+
+/// A log in small buffers, and a record that half fills one.
+fn small_log(dir: &Path) -> (std::sync::Arc<Wal>, Vec<u8>) {
+    let options = WalOptions::default().buffer_bytes(8192).segment_bytes(64 << 10).max_log_bytes(1 << 20);
+    let disk = std::sync::Arc::new(crate::io::FileDisk::new());
+    let log = Wal::create(disk, &dir.join("wal"), 1, 1, options).unwrap();
+    let mut buffer = Vec::new();
+    let mut record = RecordBuilder::new(&mut buffer);
+    record.begin_part(PageKind::FIRST_USER, 1, SizeClass::ZERO, false, PageId::new(9));
+    record.extend_from_slice(&[7; 3900]);
+    record.finish();
+    (std::sync::Arc::new(log), buffer)
+}
+
+struct CountWakes(AtomicUsize);
+
+impl Wake for CountWakes {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn an_append_that_flushes_leaves_the_wakers_to_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let (log, record) = small_log(temp.path());
+    let append = |permit| log.append(permit, &record);
+    let wait_for_it = [
+        // The next reservation, or the background flusher.
+        (|log: &Wal| drop(log.reserve(100).unwrap())) as fn(&Wal),
+        |log| assert_eq!(log.wait_flush_request(std::time::Duration::from_secs(60)), None),
+    ];
+    for run_them in wait_for_it {
+        let woken = std::sync::Arc::new(CountWakes(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        let permits: Vec<_> = (0..4).map(|_| log.reserve(record.len()).unwrap()).collect();
+        let (mut key, mut target) = (None, None);
+        for permit in permits {
+            let lsn = append(permit);
+            if target.is_none() {
+                target = Some(lsn);
+                assert!(log.poll_durable(lsn, &mut key, &Context::from_waker(&waker)).is_pending());
+            }
+        }
+        assert!(Some(log.durable_lsn()) >= target, "the buffer was full");
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "foreign code ran inside of an append, perhaps under latches");
+        run_them(&log);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1, "nobody ran it");
+        log.commit(Lsn::MAX).unwrap();
+    }
+}
+
+/// The waker of a task whose other future goes with it.
+struct LastOfItsTask {
+    log: std::sync::Arc<Wal>,
+    other: crate::sync::Mutex<Option<WakerKey>>,
+}
+
+impl Wake for LastOfItsTask {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+impl Drop for LastOfItsTask {
+    fn drop(&mut self) {
+        self.log.forget_waker(&mut self.other.lock());
+    }
+}
+
+#[test]
+fn a_waker_that_is_replaced_may_forget_another() {
+    let temp = tempfile::tempdir().unwrap();
+    let (log, record) = small_log(temp.path());
+    let lsn = log.append(log.reserve(record.len()).unwrap(), &record);
+    let (tell, told) = std::sync::mpsc::channel();
+    let polling = log.clone();
+    std::thread::spawn(move || {
+        let (mut one, mut other) = (None, None);
+        let noop = Context::from_waker(Waker::noop());
+        assert!(polling.poll_durable(lsn, &mut other, &noop).is_pending());
+        let waker = Waker::from(std::sync::Arc::new(LastOfItsTask {
+            log: polling.clone(),
+            other: crate::sync::Mutex::new(other),
+        }));
+        assert!(polling.poll_durable(lsn, &mut one, &Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert!(polling.poll_durable(lsn, &mut one, &noop).is_pending());
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(std::time::Duration::from_secs(10)).expect("a waker was dropped under the lock of the wakers");
+    log.commit(lsn).unwrap();
 }

@@ -25,6 +25,9 @@ impl Wal {
             self.forget_waker(key);
             return Poll::Ready(done);
         }
+        // Foreign code, outside of the lock: so is the drop of the waker that this one replaces, which may be all that
+        // keeps another future.
+        let waker = context.waker().clone();
         let mut wakers = self.wakers.lock();
         // Again under the lock: a flush that published before it took the lock would not see this waker.
         if let Some(done) = self.durable_or_poisoned(lsn) {
@@ -33,18 +36,21 @@ impl Wal {
             return Poll::Ready(done);
         }
         let known = key.and_then(|key| wakers.list.iter_mut().find(|entry| entry.0 == key));
-        match known {
+        let replaced = match known {
             Some(entry) => {
                 entry.1 = lsn;
-                entry.2.clone_from(context.waker());
+                Some(std::mem::replace(&mut entry.2, waker))
             }
             None => {
                 let fresh = WakerKey(wakers.next);
                 wakers.next += 1;
-                wakers.list.push((fresh, lsn, context.waker().clone()));
+                wakers.list.push((fresh, lsn, waker));
                 *key = Some(fresh);
+                None
             }
-        }
+        };
+        drop(wakers);
+        drop(replaced);
         Poll::Pending
     }
 

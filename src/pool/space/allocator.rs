@@ -25,12 +25,20 @@ pub(super) struct State {
     pub(super) free: ExtentSet,
     /// Given out, not logged; snapshots' own extents are among them.
     pub(super) reserved: ExtentSet,
-    /// Freed by the record at the LSN; in the order of the frees.
-    pending: Vec<(Lsn, Extent)>,
+    pending: Pending,
     /// The first page behind the page file.
     pub(super) end: PageId,
     /// Pages that records allocated and freed since the pool was made.
     counts: (u64, u64),
+}
+
+/// Freed extents that may not be used yet.
+#[derive(Default)]
+struct Pending {
+    /// With the LSN of the record that freed each, in the order of the frees.
+    list: Vec<(Lsn, Extent)>,
+    /// Their pages.
+    pages: ExtentSet,
 }
 
 /// Holds the allocator's gate shared: from before the append of a record that allocates or frees until the allocator has
@@ -173,6 +181,26 @@ impl Allocator {
         assert!(was, "A3: {extent:?} was allocated without a reservation");
     }
 
+    /// Before the append of a record that frees `id`: whether there is anything to free. A page that two references lead to
+    /// could otherwise be freed twice, and the log would be one that no recovery takes.
+    ///
+    /// # Errors
+    /// `Corrupted` if any of it is not allocated.
+    pub fn check_free(&self, gate: &GateGuard<'_>, id: PageId, class: SizeClass) -> Result<()> {
+        self.check_free_of(gate, Extent::new(id, class.units()))
+    }
+
+    /// As [`Allocator::check_free`], for a run of pages.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_free_of(&self, _gate: &GateGuard<'_>, extent: Extent) -> Result<()> {
+        if self.state.lock().is_allocated(extent) {
+            return Ok(());
+        }
+        Err(Error::corrupted(Site::Page(extent.start), "to be freed, but not allocated"))
+    }
+
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).
     pub fn apply_free(&self, gate: &GateGuard<'_>, id: PageId, class: SizeClass, lsn: Lsn) {
         self.apply_free_of(gate, Extent::new(id, class.units()), lsn);
@@ -184,10 +212,11 @@ impl Allocator {
         state.counts.1 += extent.units;
         // Relaxed: an estimate.
         self.reclaimable.fetch_add(extent.units, Ordering::Relaxed);
+        assert!(state.is_allocated(extent), "A1: {extent:?} was freed without being allocated");
         if cfg!(pagebox_break = "reuse_freed") {
             state.free.insert(extent);
         } else {
-            state.pending.push((lsn, extent));
+            state.pending.push(lsn, extent);
         }
     }
 
@@ -196,18 +225,13 @@ impl Allocator {
     pub fn release_pending(&self, redo: Lsn) -> u64 {
         let mut state = self.state.lock();
         let oldest = if cfg!(pagebox_break = "readers") { Lsn::MAX } else { self.readers.oldest() };
-        let (mut released, mut later) = (0, 0);
-        let pending = std::mem::take(&mut state.pending);
-        for (lsn, extent) in pending {
-            if lsn <= redo && lsn < oldest {
-                released += extent.units;
-                let fresh = state.free.insert(extent);
-                debug_assert!(fresh, "A1: {extent:?} was free already");
-            } else {
-                later += if lsn < oldest { extent.units } else { 0 };
-                state.pending.push((lsn, extent));
-            }
+        let mut released = 0;
+        for extent in state.pending.release(redo, oldest) {
+            released += extent.units;
+            let fresh = state.free.insert(extent);
+            debug_assert!(fresh, "A1: {extent:?} was free already");
         }
+        let later = state.pending.before(oldest);
         // Relaxed: an estimate.
         self.reclaimable.store(later, Ordering::Relaxed);
         released
@@ -229,7 +253,7 @@ impl Allocator {
     /// Pages that a checkpoint or two would make free.
     #[must_use]
     pub fn pending_pages(&self) -> u64 {
-        self.state.lock().pending.iter().map(|(_, extent)| extent.units).sum()
+        self.state.lock().pending.pages.units()
     }
 
     /// Pages that records have allocated and freed since the pool was made.
@@ -258,7 +282,7 @@ impl Allocator {
         for extent in state.reserved.iter() {
             free.insert(extent);
         }
-        Snapshot { lsn: position(), end: state.end, free: free.iter().collect(), pending: state.pending.clone() }
+        Snapshot { lsn: position(), end: state.end, free: free.iter().collect(), pending: state.pending.list.clone() }
     }
 
     /// Recovery: takes over a snapshot, with the extents in `held` (those that hold a snapshot either superblock names)
@@ -271,20 +295,22 @@ impl Allocator {
         let mut state = State { end: snapshot.end.max(first), ..State::default() };
         let damaged =
             |extent: &Extent| Error::corrupted(Site::FreeSpace, format!("{extent:?} does not fit the others"));
-        let mut seen = ExtentSet::default();
-        for extent in snapshot.free.iter().chain(snapshot.pending.iter().map(|(_, extent)| extent)) {
-            if extent.start < first || extent.end() > state.end || !seen.insert(*extent) {
+        let outside = |state: &State, extent: &Extent| extent.start < first || extent.end() > state.end;
+        for extent in &snapshot.free {
+            if outside(&state, extent) || !state.free.insert(*extent) {
                 return Err(damaged(extent));
             }
         }
-        for extent in &snapshot.free {
-            state.free.insert(*extent);
+        for (lsn, extent) in &snapshot.pending {
+            if outside(&state, extent) || state.free.overlap(*extent) > 0 || !state.pending.push(*lsn, *extent) {
+                return Err(damaged(extent));
+            }
         }
-        state.pending.clone_from(&snapshot.pending);
         for extent in held {
             state.extend_to(extent.end());
             state.free.remove_overlap(*extent);
-            if extent.start < first || !state.reserved.insert(*extent) {
+            let pending = state.pending.pages.overlap(*extent) > 0;
+            if extent.start < first || pending || !state.reserved.insert(*extent) {
                 return Err(damaged(extent));
             }
         }
@@ -309,7 +335,7 @@ impl Allocator {
         let mut state = self.state.lock();
         state.extend_to(extent.end());
         // What was pending in the snapshot became free by a checkpoint before this record could take it.
-        if !state.free.remove(extent) && !state.take_pending(extent) {
+        if !state.free.remove(extent) && !state.take_also_pending(extent) {
             return Err(Error::corrupted(Site::FreeSpace, format!("the log allocates {extent:?}, which is not free")));
         }
         Ok(())
@@ -318,7 +344,7 @@ impl Allocator {
     /// Recovery: the record that ends at `lsn`, behind the snapshot, freed `id`.
     ///
     /// # Errors
-    /// `Corrupted` if it was free.
+    /// `Corrupted` unless all of it was allocated: freed twice, it would be given out twice.
     pub fn replay_free(&self, id: PageId, class: SizeClass, lsn: Lsn) -> Result<()> {
         self.replay_free_of(Extent::new(id, class.units()), lsn)
     }
@@ -330,10 +356,10 @@ impl Allocator {
     pub fn replay_free_of(&self, extent: Extent, lsn: Lsn) -> Result<()> {
         self.check(extent)?;
         let mut state = self.state.lock();
-        if extent.end() > state.end || state.free.overlaps(extent) {
-            return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is free")));
+        if !state.is_allocated(extent) {
+            return Err(Error::corrupted(Site::FreeSpace, format!("the log frees {extent:?}, which is not allocated")));
         }
-        state.pending.push((lsn, extent));
+        state.pending.push(lsn, extent);
         // Relaxed: an estimate.
         self.reclaimable.fetch_add(extent.units, Ordering::Relaxed);
         Ok(())
@@ -364,7 +390,7 @@ impl Allocator {
             end: state.end,
             free: state.free.iter().collect(),
             reserved: state.reserved.iter().collect(),
-            pending: state.pending.iter().map(|&(_, extent)| extent).collect(),
+            pending: state.pending.list.iter().map(|&(_, extent)| extent).collect(),
         }
     }
 }
@@ -378,28 +404,57 @@ impl State {
         }
     }
 
-    /// Takes an extent out of the pending ones, which may hold it in pieces.
-    fn take_pending(&mut self, extent: Extent) -> bool {
-        let mut pieces = ExtentSet::default();
-        for (_, pending) in &self.pending {
-            pieces.insert(*pending);
-        }
-        let mut all = self.free.clone();
-        for piece in pieces.iter() {
-            all.insert(piece);
-        }
-        if !all.remove(extent) {
+    /// Whether all of an extent is in use: in none of the maps.
+    fn is_allocated(&self, extent: Extent) -> bool {
+        let elsewhere = [&self.free, &self.reserved, &self.pending.pages];
+        extent.end() <= self.end && elsewhere.iter().all(|set| set.overlap(extent) == 0)
+    }
+
+    /// Takes an extent that is free in part and pending in the rest, each perhaps in pieces; false, and nothing changed, if
+    /// some of it is neither.
+    fn take_also_pending(&mut self, extent: Extent) -> bool {
+        if self.free.overlap(extent) + self.pending.pages.overlap(extent) < extent.units {
             return false;
         }
-        let mut rest = Vec::new();
-        for &(lsn, pending) in &self.pending {
+        self.free.remove_overlap(extent);
+        self.pending.remove_overlap(extent);
+        true
+    }
+}
+
+impl Pending {
+    /// False, and nothing changed, if any of it is there already.
+    fn push(&mut self, lsn: Lsn, extent: Extent) -> bool {
+        let fresh = self.pages.insert(extent);
+        if fresh {
+            self.list.push((lsn, extent));
+        }
+        fresh
+    }
+
+    /// How many pages were freed before `oldest`.
+    fn before(&self, oldest: Lsn) -> u64 {
+        self.list.iter().filter(|(lsn, _)| *lsn < oldest).map(|(_, extent)| extent.units).sum()
+    }
+
+    /// Takes out what was freed at or before `redo`, and before `oldest`.
+    fn release(&mut self, redo: Lsn, oldest: Lsn) -> Vec<Extent> {
+        let released: Vec<Extent> =
+            self.list.extract_if(.., |(lsn, _)| *lsn <= redo && *lsn < oldest).map(|(_, extent)| extent).collect();
+        for &extent in &released {
+            self.pages.remove(extent);
+        }
+        released
+    }
+
+    fn remove_overlap(&mut self, extent: Extent) {
+        self.pages.remove_overlap(extent);
+        let rest = self.list.iter().flat_map(|&(lsn, pending)| {
             let mut left = ExtentSet::default();
             left.insert(pending);
             left.remove_overlap(extent);
-            rest.extend(left.iter().map(|piece| (lsn, piece)));
-        }
-        self.pending = rest;
-        self.free.remove_overlap(extent);
-        true
+            left.iter().map(|piece| (lsn, piece)).collect::<Vec<_>>()
+        });
+        self.list = rest.collect();
     }
 }

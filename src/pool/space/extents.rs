@@ -120,9 +120,10 @@ impl ExtentSet {
         self.by_start.values().sum()
     }
 
-    /// Whether any of an extent is there.
-    pub(super) fn overlaps(&self, extent: Extent) -> bool {
+    /// How many pages of an extent are there.
+    pub(super) fn overlap(&self, extent: Extent) -> u64 {
         let (start, end) = (extent.start.get(), extent.end().get());
-        self.by_start.range(..end).next_back().is_some_and(|(&s, &n)| start < s + n)
+        let touched = self.by_start.range(..end).rev().map(|(&s, &n)| (s, s + n)).take_while(|&(_, e)| e > start);
+        touched.map(|(s, e)| e.min(end) - s.max(start)).sum()
     }
 }

@@ -3,6 +3,7 @@
 use super::extents::ExtentSet;
 use super::*;
 use crate::pool::mem_store::MemPageStore;
+use crate::pool::page_store::PageStore;
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId, SizeClass};
 use quickcheck::quickcheck;
@@ -47,6 +48,16 @@ quickcheck! {
             assert!(set.iter().all(|e| !ends.contains(&e.start.get())), "neighbours are one");
         }
         true
+    }
+
+    fn overlaps_are_counted_exactly(pages: BTreeSet<u8>, start: u8, units: u8) -> bool {
+        let mut set = ExtentSet::default();
+        for &page in &pages {
+            set.insert(Extent::new(PageId::new(u64::from(page)), 1));
+        }
+        let window = u64::from(start)..u64::from(start) + u64::from(units);
+        let there = pages.iter().filter(|&&page| window.contains(&u64::from(page))).count() as u64;
+        set.overlap(Extent::new(PageId::new(window.start), u64::from(units))) == there
     }
 
     fn overlaps_are_removed_exactly(pages: BTreeSet<u8>, start: u8, units: u8) -> bool {
@@ -201,7 +212,7 @@ quickcheck! {
         assert!(runs[..runs.len() - 1].iter().all(|run| run.units % step == 0));
         assert_eq!(runs.iter().map(|run| run.units).sum::<u64>(), units);
         let mut set = ExtentSet::default();
-        runs.iter().all(|run| set.insert(*run)) && taken.iter().all(|(_, used)| !set.overlaps(Extent::new(*used, 1)))
+        runs.iter().all(|run| set.insert(*run)) && taken.iter().all(|(_, used)| set.overlap(Extent::new(*used, 1)) == 0)
     }
 }
 
@@ -221,4 +232,80 @@ fn runs_take_what_is_there_before_the_file_grows() {
     assert_eq!(long.units, 64, "three pages are too few");
     assert!(allocator.end() > end);
     allocator.unreserve_extent(long);
+}
+
+#[test]
+fn a_log_that_frees_what_is_not_allocated_is_damage() {
+    let class = SizeClass::new(2).unwrap();
+    let first = MemPageStore::new(4096).first_page().get();
+    let extent = |at: u64, units: u64| Extent::new(PageId::new(first + at), units);
+    // Page 0..4 allocated, 4..6 free, 6..8 held by a snapshot, 8..12 pending, 12..16 allocated.
+    let snapshot = Snapshot {
+        lsn: Lsn::new(1),
+        end: PageId::new(first + 16),
+        free: vec![extent(4, 4)],
+        pending: vec![(Lsn::new(1), extent(8, 4))],
+    };
+    let restored = || {
+        let allocator = allocator();
+        allocator.restore(&snapshot, &[extent(6, 2)]).unwrap();
+        allocator
+    };
+    let frees = |allocator: &Allocator, at: u64, class| {
+        allocator.replay_free(PageId::new(first + at), class, Lsn::new(9)).is_ok()
+    };
+    for at in 0..20 {
+        assert_eq!(frees(&restored(), at, class), at == 0 || at == 12, "four pages at {at}");
+        let allocated = at < 4 || (12..16).contains(&at);
+        assert_eq!(frees(&restored(), at, SizeClass::ZERO), allocated, "one page at {at}");
+    }
+    // What was freed once is not freed again, neither whole nor in part.
+    let allocator = restored();
+    assert!(frees(&allocator, 13, SizeClass::ZERO));
+    assert!(!frees(&allocator, 13, SizeClass::ZERO) && !frees(&allocator, 12, class));
+    assert!(frees(&allocator, 12, SizeClass::ZERO));
+    assert_eq!(allocator.pending_pages(), 6);
+    // A snapshot's own place is not pending.
+    assert!(self::allocator().restore(&snapshot, &[extent(7, 2)]).is_err());
+    // The last page there can be.
+    assert!(!frees(&allocator, PageId::MAX.get() - first, class));
+    assert!(allocator.replay_allocation(PageId::new(PageId::MAX.get() - 1), class).is_err());
+}
+
+#[test]
+fn a_free_is_refused_before_it_is_logged_unless_all_of_it_is_allocated() {
+    let allocator = allocator();
+    let class = SizeClass::new(1).unwrap();
+    let id = allocate(&allocator, class);
+    let gate = allocator.enter();
+    allocator.check_free(&gate, id, class).unwrap();
+    allocator.apply_free(&gate, id, class, Lsn::new(5));
+    for class in [SizeClass::ZERO, class] {
+        let again = allocator.check_free(&gate, id, class);
+        assert!(matches!(again, Err(crate::Error::Corrupted { .. })), "pending: {again:?}");
+    }
+    let reserved = allocator.reserve(class).unwrap();
+    assert!(allocator.check_free(&gate, reserved, class).is_err(), "reserved");
+    allocator.unreserve(reserved, class);
+    assert!(allocator.check_free(&gate, reserved, class).is_err(), "free");
+}
+
+#[test]
+fn an_allocation_takes_what_is_free_in_one_part_and_pending_in_another() {
+    let first = MemPageStore::new(4096).first_page().get();
+    let extent = |at: u64, units: u64| Extent::new(PageId::new(first + at), units);
+    let snapshot = Snapshot {
+        lsn: Lsn::new(1),
+        end: PageId::new(first + 8),
+        free: vec![extent(2, 1), extent(4, 1)],
+        pending: vec![(Lsn::new(1), extent(0, 2)), (Lsn::new(2), extent(3, 1)), (Lsn::new(3), extent(6, 2))],
+    };
+    let allocator = allocator();
+    allocator.restore(&snapshot, &[]).unwrap();
+    let class = SizeClass::new(2).unwrap();
+    assert!(allocator.replay_allocation(PageId::new(first + 2), class).is_err(), "page 5 is in use");
+    allocator.replay_allocation(PageId::new(first + 1), class).unwrap();
+    let after = allocator.snapshot(|| Lsn::new(9));
+    assert_eq!(after.free, []);
+    assert_eq!(after.pending, [(Lsn::new(1), extent(0, 1)), (Lsn::new(3), extent(6, 2))]);
 }
