@@ -60,6 +60,19 @@ pub fn drop_page_cache(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Reads every file below `dir`, so that the kernel's page cache has it, as far as it fits.
+pub fn fill_page_cache(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fill_page_cache(&entry.path())?;
+        } else {
+            std::io::copy(&mut fs::File::open(entry.path())?, &mut std::io::sink())?;
+        }
+    }
+    Ok(())
+}
+
 /// The machine a run was made on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {

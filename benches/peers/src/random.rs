@@ -24,7 +24,7 @@ impl Rng {
     /// A number below `n`.
     #[inline]
     pub fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.word()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.word()) * u128::from(n)) >> 64) as u64
     }
 
     /// A number from 0 up to 1, without it.

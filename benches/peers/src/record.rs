@@ -205,7 +205,8 @@ impl Run {
 
     /// Forgets everything.
     pub fn clear(&mut self) -> io::Result<()> {
-        (self.rows.clear(), self.notes.clear());
+        self.rows.clear();
+        self.notes.clear();
         for name in ["results.jsonl", "notes.jsonl"] {
             File::create(self.dir.join(name))?;
         }

@@ -114,12 +114,13 @@ impl Contest {
     }
 }
 
-/// Why figures are missing: workload, engine, threads, whether it failed, reason; each once.
+/// Why figures are missing: workload, engine, threads, whether it failed, reason (with the round, of failures); each once.
 pub fn missing(notes: &[Note]) -> Vec<(String, String, usize, bool, String)> {
     let mut all = Vec::new();
     for note in notes {
-        if let Note::Missing { workload, engine, threads, failed, why, .. } = note {
-            let entry = (workload.clone(), engine.clone(), *threads, *failed, why.clone());
+        if let Note::Missing { workload, engine, threads, failed, why, round } = note {
+            let why = if *failed { format!("round {round}: {why}") } else { why.clone() };
+            let entry = (workload.clone(), engine.clone(), *threads, *failed, why);
             if !all.contains(&entry) {
                 all.push(entry);
             }
