@@ -9,7 +9,9 @@ use std::path::Path;
 type Outcome = Result<(), Box<dyn Error>>;
 
 const WIDTH: u32 = 560;
+/// Of a chart, and of a bar in it.
 const HEIGHT: u32 = 340;
+const BAR: u32 = 15;
 const ACROSS: u32 = 2;
 
 /// Every engine its colour, the same in all pictures; pagebox stands out.
@@ -55,7 +57,13 @@ pub fn draw(contests: &[&Contest], path: &Path) -> Result<bool, Box<dyn Error>> 
     }
     let down = (charts.len() as u32).div_ceil(ACROSS);
     let across = ACROSS.min(charts.len() as u32);
-    let area = SVGBackend::new(path, (WIDTH * across, HEIGHT * down)).into_drawing_area();
+    // Many bars need room; lines do not.
+    let bars_of = |chart: &Chart<'_>| match chart.contests.len() {
+        0..=2 => chart.contests.iter().map(|contest| contest.figures.len() as u32).sum(),
+        _ => 0,
+    };
+    let height = HEIGHT.max(70 + BAR * charts.iter().map(bars_of).max().unwrap_or(0));
+    let area = SVGBackend::new(path, (WIDTH * across, height * down)).into_drawing_area();
     area.fill(&WHITE)?;
     for (chart, cell) in charts.iter().zip(area.split_evenly((down as usize, across as usize))) {
         let result = if chart.contests.len() > 2 { lines(chart, &cell) } else { bars(chart, &cell) };
@@ -106,7 +114,7 @@ fn bars(chart: &Chart<'_>, cell: &Cell<'_>) -> Outcome {
         .x_label_formatter(&|n| short(*n))
         .label_style(("sans-serif", 11))
         .draw()?;
-    let size = (230.0 / all.len() as f64).clamp(7.0, 13.0);
+    let size = (f64::from(cell.dim_in_pixel().1.saturating_sub(70)) / all.len() as f64 * 0.8).clamp(7.0, 12.0);
     for (i, (label, name, ops)) in all.iter().enumerate() {
         let (bottom, top) = (i as f64 + 0.12, i as f64 + 0.88);
         let bar = Rectangle::new([(low, bottom), (*ops, top)], colour(name).filled());

@@ -240,6 +240,9 @@ impl View for Thread<'_> {
     }
     fn walk(&mut self, from: &[u8], limit: u64, _how: Walk, each: Each<'_>) -> Result<u64> {
         let device = self.device;
+        if !from.is_empty() && device.keys != Keys::Dense8 {
+            return Fail::unsupported("the bare device has no order but that of numbers");
+        }
         let (first, count) = (if from.is_empty() { 0 } else { device.id(from)? }, device.len()?);
         let end = first.saturating_add(limit).min(count);
         // A range is one read; a long one, reads of a mebibyte.

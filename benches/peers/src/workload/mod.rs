@@ -110,6 +110,7 @@ fn read_now(session: &mut dyn Session, data: Data, id: u64) -> Result<u64> {
 /// A step that walks `len` records from a random place on: keys must ascend from there, the last value is checked.
 fn walk(data: Data, records: u64, len: u64, how: Walk, mut ids: Ids) -> impl FnMut(&mut dyn View) -> Result<u64> {
     let mut last = Vec::new();
+    let (mut walks, mut short) = (0u64, 0u64);
     move |view| {
         let from = crate::lab::somewhere(data.keys, ids.rng().word(), records);
         let (mut n, mut before, mut wrong) = (0, u64::from_be_bytes(*from.first_chunk().unwrap_or(&[0; 8])), false);
@@ -133,11 +134,17 @@ fn walk(data: Data, records: u64, len: u64, how: Walk, mut ids: Ids) -> impl FnM
         if wrong || walked != n || n > len {
             return Err(Fail::wrong("a walk out of order"));
         }
-        // Near the end there are fewer.
-        if n == len
-            && let Some(id) = data.keys.id(&key_of_last)
-        {
-            data.check(id, &last)?;
+        walks += 1;
+        if n == len {
+            if let Some(id) = data.keys.id(&key_of_last) {
+                data.check(id, &last)?;
+            }
+        } else {
+            // Near the end there are fewer; that many walks do not begin there.
+            short += 1;
+            if short > 16 + walks / 50 {
+                return Err(Fail::wrong(format!("{short} of {walks} walks ended early")));
+            }
         }
         Ok(1)
     }
