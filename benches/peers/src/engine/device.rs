@@ -142,6 +142,46 @@ impl Device {
     }
 }
 
+/// A part of the data file, a mebibyte or more, that is filled in memory and written at once.
+struct Window<'a> {
+    device: &'a Device,
+    start: u64,
+    /// Bytes of it that are there; 0 if it is nowhere.
+    len: usize,
+    blocks: Blocks,
+}
+
+impl<'a> Window<'a> {
+    fn new(device: &'a Device) -> Window<'a> {
+        Window { device, start: 0, len: 0, blocks: Blocks::new((1 << 20) + device.value_len.next_multiple_of(BLOCK)) }
+    }
+
+    /// Puts a value into the window, which moves to it if the record follows the last one; false if it does not.
+    fn put(&mut self, id: u64, value: &[u8], follows: bool) -> Result<bool> {
+        let at = self.device.place(id);
+        let inside = |w: &Window<'_>| at >= w.start && at + value.len() as u64 <= w.start + w.len as u64;
+        if !inside(self) {
+            self.write()?;
+            if !follows {
+                return Ok(false);
+            }
+            (self.start, self.len) = (at / BLOCK as u64 * BLOCK as u64, self.blocks.len);
+            let bytes = self.blocks.bytes_mut();
+            let read = self.device.data.read_at(bytes, self.start)?;
+            bytes[read..].fill(0);
+        }
+        let at = (at - self.start) as usize;
+        self.blocks.bytes_mut()[at..at + value.len()].copy_from_slice(value);
+        Ok(true)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.device.data.write_all_at(&self.blocks.bytes()[..self.len], self.start)?;
+        self.len = 0;
+        Ok(())
+    }
+}
+
 impl Engine for Device {
     fn settings(&self) -> String {
         format!(
@@ -154,11 +194,20 @@ impl Engine for Device {
         Ok(Box::new(Thread { device: self, blocks: Blocks::new(BLOCK), group: Blocks::new(BLOCK) }))
     }
     fn load(&self, _order: Order, items: &mut dyn Items) -> Result<()> {
-        // One copy in place; what an engine's log would add is left out, as bulk paths leave it out.
-        let mut blocks = Blocks::new(BLOCK);
+        // One copy in place; what an engine's log would add is left out, as bulk paths leave it out. Records that follow
+        // each other in number are written together.
+        let (mut blocks, mut window) = (Blocks::new(BLOCK), Window::new(self));
+        let mut before = None;
         while let Some((key, value)) = items.next() {
-            self.put(self.id(key)?, value, &mut blocks)?;
+            let id = self.id(key)?;
+            let follows = before.is_none_or(|before: u64| before + 1 == id);
+            if !window.put(id, value, follows)? {
+                self.put(id, value, &mut blocks)?;
+            }
+            self.count.fetch_max(id + 1, Ordering::Relaxed);
+            before = Some(id);
         }
+        window.write()?;
         self.sync()
     }
     fn len(&self) -> Result<u64> {

@@ -4,7 +4,7 @@
 //! engine does fast in little memory.
 
 use super::{Group, engines_and_device, read, read_now};
-use crate::engine::{Commit, Engine, Op, Order, Result, Session};
+use crate::engine::{Commit, Engine, Kind, Op, Order, Result, Session};
 use crate::lab::{Lab, Records};
 use crate::machine;
 use crate::measure::{self, Pace};
@@ -64,6 +64,10 @@ fn one(lab: &Lab, place: &str, names: &[String; 2], direct: bool, records: u64) 
     (setup.direct, setup.records) = (direct, records);
     let fill = |engine: &dyn Engine| {
         lab.progress(format!("loading {records} records"));
+        if lab.entry.kind == Kind::Bare {
+            // Its order is that of numbers.
+            return engine.load(Order::Random, &mut Records::new(&data, 0..records, 0));
+        }
         engine.load(Order::Sorted, &mut Records::new(&data, data.keys.sorted(records).into_iter(), 0))
     };
     let engine = match (lab.spec.round, lab.entry.reopens) {
