@@ -1,7 +1,8 @@
 //! pagebox itself: one tree of a store, page cache, log on.
 //!
 //! Single writes are `Tree::insert` with the store's durability; batches, and writes of the other durability, are
-//! `Store::apply_with`. Reads are `get_into` a buffer that the thread keeps.
+//! `Store::apply_with`. Reads are `get_into` a buffer that the thread keeps, of values from 4 KiB `get_with`, which lends
+//! them where it can.
 
 use super::{Commit, Each, Engine, Fail, Items, Op, Order, Result, Session, Setup, View, Walk};
 use crate::data::Key;
@@ -12,6 +13,8 @@ pub struct Pagebox {
     store: Store,
     tree: Tree,
     commit: Commit,
+    /// Values are large.
+    lend: bool,
     settings: String,
 }
 
@@ -38,16 +41,18 @@ pub fn open(setup: &Setup) -> Result<Pagebox> {
         Store::options().memory(memory).durability(durability(setup.commit)).direct_io(setup.direct).max_log_bytes(log);
     let store = options.open(&setup.dir).map_err(missing)?;
     let tree = store.tree("records")?;
+    let lend = setup.longest.1 >= 4096;
     let settings = format!(
-        "memory {} MiB; {:?}; {}; max_log_bytes {} MiB; page size {} B; sync method Auto; reads get_into; sorted loads by {}",
+        "memory {} MiB; {:?}; {}; max_log_bytes {} MiB; page size {} B; sync method Auto; reads {}; sorted loads by {}",
         setup.cache_bytes >> 20,
         durability(setup.commit),
         if setup.direct { "direct I/O" } else { "page cache" },
         log >> 20,
         store.stats().page_size,
+        if lend { "get_with" } else { "get_into" },
         SORTED_LOAD,
     );
-    Ok(Pagebox { store, tree, commit: setup.commit, settings })
+    Ok(Pagebox { store, tree, commit: setup.commit, lend, settings })
 }
 
 /// How [`sorted_load`] does it, for the settings line.
@@ -165,6 +170,9 @@ impl Session for Thread<'_> {
 
 impl View for Thread<'_> {
     fn get(&mut self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        if self.engine.lend {
+            return Ok(self.engine.tree.get_with(key, found)?.is_some());
+        }
         let there = self.engine.tree.get_into(key, &mut self.value)?;
         if there {
             found(&self.value);
