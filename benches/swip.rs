@@ -44,3 +44,15 @@ fn cool_and_heat(bencher: Bencher) {
     let swip = hot();
     bencher.bench(|| swip.cool(swip.load()) | swip.heat(swip.load()));
 }
+
+/// The frame is given up: the hint goes, the page id stays; and set again as by the one who loads the page.
+#[divan::bench]
+fn evict_and_set(bencher: Bencher) {
+    let swip = hot();
+    let word = swip.load();
+    bencher.bench(|| {
+        let evicted = swip.evict(swip.load());
+        swip.store(black_box(word));
+        evicted
+    });
+}

@@ -1,0 +1,185 @@
+//! docs/benchmarks.md and its pictures, from a saved run.
+
+use crate::published;
+use crate::record::{Note, Run};
+use crate::summary::{self, Contest, short};
+use crate::table::{self, Columns};
+use crate::{plot, workload};
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+const HEAD: &str = "\
+# Benchmarks
+
+This page is written by a program from a saved run; do not edit it. To repeat the run and write the page anew:
+
+```sh
+cargo run --release --manifest-path benches/peers/Cargo.toml -- full     # hours; goes on where it was interrupted
+cargo run --release --manifest-path benches/peers/Cargo.toml -- report   # the page only, from benches/peers/saved/full
+```
+
+`--features rocksdb` adds RocksDB (a C++ compiler, libclang, a quarter of an hour). `-- quick` runs everything scaled down
+in a few minutes. What each engine was told and why, and how each workload is done, is in
+[benches/peers/README.md](../benches/peers/README.md).
+
+**Read ratios, not rates.** All engines ran in the same run, in alternating rounds, with the same keys in the same order,
+the same checks of every answer and the same memory, each in a process of its own. A figure is the median of the rounds;
+± is half the distance from the slowest to the fastest round. Latencies are of single steps, in microseconds unless marked.
+`× best peer` compares with the fastest other engine; in-memory yardsticks and the bare device take no part in that.
+`disk` counts allocated blocks of all files, logs included; `written` is the kernel's count for the process.
+";
+
+/// Writes the page into `docs` and the pictures beside it.
+pub fn write(run: &Run, docs: &Path) -> Result<(), Box<dyn Error>> {
+    if run.rows.is_empty() {
+        return Err("the saved run has no figures".into());
+    }
+    let pictures = docs.join("benchmarks");
+    fs::create_dir_all(&pictures)?;
+    let contests = summary::contests(&run.rows);
+    let mut page = HEAD.to_owned();
+    machine(run, &mut page)?;
+    writeln!(page, "\n## Overview\n\nOperations a second.\n\n{}", table::overview(&contests).markdown())?;
+    beside_published(&contests, &mut page)?;
+    for group in workload::GROUPS {
+        let of_group = |contest: &&Contest| group.rows.iter().any(|row| is_row(&contest.workload, row));
+        let held: Vec<&Contest> = contests.iter().filter(of_group).collect();
+        if held.is_empty() {
+            continue;
+        }
+        writeln!(page, "\n## {}: {}\n", group.name, group.about)?;
+        let picture = format!("{}.svg", group.name);
+        if plot::draw(&held, &pictures.join(&picture))? {
+            writeln!(page, "![{}](benchmarks/{picture})", group.name)?;
+        }
+        for contest in held {
+            let records = contest.figures.first().map_or(0, |figure| figure.row.records);
+            let rounds: Vec<usize> = contest.figures.iter().map(|figure| figure.rounds).collect();
+            let (least, most) = (rounds.iter().min().unwrap_or(&0), rounds.iter().max().unwrap_or(&0));
+            let rounds = if least == most { most.to_string() } else { format!("{least} to {most}") };
+            let Contest { workload, threads, .. } = contest;
+            writeln!(
+                page,
+                "\n**{workload}**, {threads} thread(s), {} records, {rounds} rounds\n",
+                short(records as f64)
+            )?;
+            page.push_str(&table::contest(contest).markdown());
+        }
+    }
+    rest(run, &mut page)?;
+    fs::write(docs.join("benchmarks.md"), page)?;
+    println!("\nwritten: {} and {}", docs.join("benchmarks.md").display(), pictures.display());
+    Ok(())
+}
+
+/// Whether `workload` is `row`, perhaps with a suffix that tells sizes apart.
+fn is_row(workload: &str, row: &str) -> bool {
+    match workload.strip_prefix(row) {
+        Some("") => true,
+        // The only suffixes are of the sizes of records; `_uniform` is part of a name.
+        Some(rest) => rest.starts_with("_1") || rest.starts_with("_2") || rest.starts_with("_6"),
+        None => false,
+    }
+}
+
+fn machine(run: &Run, page: &mut String) -> Result<(), Box<dyn Error>> {
+    page.push_str("\n## Machine and versions\n\n");
+    for note in &run.notes {
+        if let Note::Machine { machine: m, command } = note {
+            writeln!(
+                page,
+                "- {} × {}, {} MiB of memory, Linux {}, {}; {}; load {} at the start; `{command}`",
+                m.processors, m.processor, m.memory_mib, m.kernel, m.disk, m.rustc, m.load
+            )?;
+        }
+    }
+    let mut versions: Vec<String> = Vec::new();
+    for note in &run.notes {
+        if let Note::Version { engine, version } = note {
+            let one = format!("{engine} {version}").trim().to_owned();
+            if !versions.contains(&one) {
+                versions.push(one);
+            }
+        }
+    }
+    writeln!(page, "- {}", versions.join(", "))?;
+    Ok(())
+}
+
+/// redb's table as its own program makes it, and as this one does.
+fn beside_published(contests: &[Contest], page: &mut String) -> Result<(), Box<dyn Error>> {
+    let find = |step: &published::Step| {
+        contests.iter().find(|contest| (contest.workload.as_str(), contest.threads) == (step.workload, step.threads))
+    };
+    if !published::TABLE.iter().any(|step| find(step).is_some()) {
+        return Ok(());
+    }
+    page.push_str(
+        "\n## Against redb's own harness\n\nEach engine as a multiple of redb: in this run / in a run of redb's own \
+         benchmark program on such a machine. They should agree within noise.\n\n",
+    );
+    let mut titles = vec!["step", "threads"];
+    titles.extend(&published::ENGINES[1..]);
+    let mut columns = Columns::new(&titles);
+    for step in published::TABLE {
+        let Some(contest) = find(step) else { continue };
+        let Some(redb) = contest.of("redb") else { continue };
+        let mut row = vec![step.workload.to_owned(), step.threads.to_string()];
+        for (engine, theirs) in published::ENGINES.iter().zip(step.ops_per_s).skip(1) {
+            let ours = contest.of(engine).map(|figure| figure.row.ops_per_s / redb.row.ops_per_s);
+            let ours = ours.map_or_else(|| "-".to_owned(), |ours| format!("{ours:.2}"));
+            row.push(format!("{ours} / {:.2}", theirs / step.ops_per_s[0]));
+        }
+        columns.row(row);
+    }
+    page.push_str(&columns.markdown());
+    page.push_str(NOTES);
+    Ok(())
+}
+
+const NOTES: &str = "\n\
+Known reasons to differ: here every byte of every value read is checked, there the first; reads are of random records, there \
+of the first million in their order; each engine runs in a process of its own; RocksDB and fjall are raced without \
+transactions, there with them; sorted inserts use table ingestion in both of these here, single writes there; SQLite has a \
+memory map here; the threads share one million reads here, there they read every record.\n";
+
+/// Further figures, settings, and what is missing.
+fn rest(run: &Run, page: &mut String) -> Result<(), Box<dyn Error>> {
+    let further = summary::further(&run.notes);
+    if !further.is_empty() {
+        let mut columns = Columns::new(&["workload", "engine", "what", "value"]);
+        for (workload, engine, what, value) in further {
+            columns.row(vec![workload, engine, what, format!("{value:.2}")]);
+        }
+        writeln!(page, "\n## Further figures\n\n{}", columns.markdown())?;
+    }
+    page.push_str("\n## Settings\n\n");
+    let mut shown = Vec::new();
+    for note in &run.notes {
+        if let Note::Settings { group, engine, settings } = note {
+            match shown.iter_mut().find(|(e, s, _): &&mut (_, _, Vec<_>)| (*e, *s) == (engine, settings)) {
+                Some((_, _, groups)) if !groups.contains(&group) => groups.push(group),
+                Some(_) => {}
+                None => shown.push((engine, settings, vec![group])),
+            }
+        }
+    }
+    shown.sort_by_key(|(engine, ..)| crate::engine::ENGINES.iter().position(|entry| entry.name == *engine));
+    for (engine, settings, groups) in shown {
+        let groups = groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ");
+        writeln!(page, "- **{engine}** ({groups}): {settings}")?;
+    }
+    let missing = summary::missing(&run.notes);
+    for (title, failed) in [("Failed", true), ("Not offered by the engine", false)] {
+        let mut lines = missing.iter().filter(|entry| entry.3 == failed).peekable();
+        if lines.peek().is_some() {
+            writeln!(page, "\n## {title}\n")?;
+        }
+        for (workload, engine, threads, _, why) in lines {
+            writeln!(page, "- {engine}: {workload}, {threads} thread(s): {why}")?;
+        }
+    }
+    Ok(())
+}
