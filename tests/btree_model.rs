@@ -175,7 +175,7 @@ fn load(tree: &BTree, model: &mut Model, n: u16, values: &[Value], lens: &[u8], 
         let mut key = [&LOADED[..], &(next + i).to_be_bytes()].concat();
         let len = lens.get(i as usize % lens.len().max(1)).copied().unwrap_or(0);
         key.resize(key.len() + usize::from(len) * usize::from(len) / 128, b'l');
-        let value = values.get(i as usize % values.len().max(1)).map_or(Vec::new(), |v| v.bytes(tree.max_value()));
+        let value = values.get(i as usize % values.len().max(1)).map_or(Vec::new(), |v| v.bytes(longest(tree)));
         records.push((key, value));
     }
     let wrong = fails.then(|| match records.last() {

@@ -128,3 +128,18 @@ fn a_dropped_tree_gives_back_its_large_values() {
     let report = store.check().unwrap();
     assert_eq!((report.records, report.value_pages), (0, 0));
 }
+
+/// A tree that never was more than its root.
+#[test]
+fn a_dropped_leaf_gives_back_its_large_values() {
+    let disk = SimDisk::new(12);
+    let store = options(&disk).open("/store").unwrap();
+    let tree = store.tree("t").unwrap();
+    (0..10).for_each(|n| assert!(tree.insert(key(n), vec![n as u8; 20_000]).unwrap()));
+    assert!(store.drop_tree("t").unwrap());
+    assert!(store.check().unwrap().dropped_pages > 40, "a handle is left: the root is, and its values are");
+    drop(tree);
+    store.checkpoint().unwrap();
+    let report = store.check().unwrap();
+    assert_eq!((report.value_pages, report.dropped_pages), (0, 0));
+}

@@ -187,7 +187,9 @@ impl Inner {
         fits: impl Fn(PageReader<'_>, &Inner) -> Result<()>,
     ) -> Result<Lsn> {
         self.pool.check_poison()?;
-        let room = self.reserve(RECORD_OVERHEAD + 3 * PART_OVERHEAD + payload.len())?;
+        // Where the root goes too, so do the large values that it holds if it never was more than a leaf.
+        let frees = if root_op == LET_GO { self.frees_of_a_leaf() } else { 0 };
+        let room = self.reserve(RECORD_OVERHEAD + 3 * PART_OVERHEAD + payload.len() + frees)?;
         let ends = match self.retry(|| self.try_ends(key, tree))? {
             Some(ends) => ends,
             None => self.in_lane(2, |lane| {
@@ -206,9 +208,15 @@ impl Inner {
             Err(OutOfBounds) => return Err(damaged(id, "an offset leads outside of the page")),
         }
         fits(ends.root.reader(), tree)?;
+        let mut gone = Vec::new();
+        if root_op == LET_GO {
+            SlottedPage::open(ends.root.reader())
+                .and_then(|node| large_among(&node, 0..if node.is_leaf() { node.count() } else { 0 }, &mut gone))
+                .map_err(|_| damaged(tree.root, "a reference to a large value that is none"))?;
+        }
         let parts =
             vec![Part { page: ends.leaf, op: entry_op, payload }, Part { page: ends.root, op: root_op, payload: &[] }];
-        let lsn = self.commit(room, parts)?;
+        let lsn = self.commit_with(room, Beside { gone: &gone, ..Beside::default() }, parts)?;
         if root_op == LET_GO {
             self.pool.let_go(tree.root);
         }
