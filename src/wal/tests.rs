@@ -323,7 +323,10 @@ fn an_append_that_flushes_leaves_the_wakers_to_others() {
     let wait_for_it = [
         // The next reservation, or the background flusher.
         (|log: &Wal| drop(log.reserve(100).unwrap())) as fn(&Wal),
-        |log| drop(log.wait_flush_request(std::time::Duration::from_secs(60))),
+        |log| {
+            // An LSN, if an append has asked for a flush, or nothing: what counts is that it ran them.
+            let _ = log.wait_flush_request(std::time::Duration::from_secs(60));
+        },
     ];
     for run_them in wait_for_it {
         let woken = std::sync::Arc::new(CountWakes(AtomicUsize::new(0)));
