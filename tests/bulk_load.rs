@@ -243,3 +243,27 @@ fn errors_half_way_leak_nothing() {
         assert_eq!(open().unwrap().check().unwrap().records, 1500);
     }
 }
+
+/// Large values belong to the portion that names them, and to no later one.
+#[test]
+fn several_portions_with_large_values() {
+    let disk = SimDisk::new(7);
+    let store = small().disk(Arc::new(disk.clone())).open("/store").unwrap();
+    let tree = store.tree("t").unwrap();
+    let value = |n: u64| vec![n as u8; if n % 7 == 3 { 5000 + (n % 9000) as usize } else { (n % 200) as usize }];
+    let loaded = tree.bulk_load((0..6000).map(|n| (key(n), value(n)))).unwrap();
+    assert_eq!(loaded, 6000);
+    store.check().unwrap();
+    store.sync().unwrap();
+    drop((tree, store));
+    let store = small().disk(Arc::new(disk.crash(1))).open("/store").unwrap();
+    let tree = store.tree("t").unwrap();
+    let mut pairs = tree.iter();
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = (0..6000).map(|n| (key(n), value(n))).collect();
+    all.sort();
+    for pair in all {
+        assert_eq!(pairs.next().unwrap().unwrap(), pair);
+    }
+    assert!(pairs.next().is_none());
+    store.check().unwrap();
+}

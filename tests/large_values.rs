@@ -505,3 +505,30 @@ fn a_cut_up_file_still_takes_long_values() {
         assert!(tree.get([k]).unwrap() == Some(v));
     }
 }
+
+/// What `take` gives back is the value it removed, however often the leaf changes under the search: attempts that are in vain
+/// find other values, or none.
+#[test]
+fn a_value_taken_while_others_change_its_leaf() {
+    let disk = SimDisk::new(3);
+    let store = options(4096).disk(Arc::new(disk)).open("/store").unwrap();
+    let tree = store.tree("t").unwrap();
+    let (stop, wrong) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                tree.insert(format!("a{:02}", i * 7 % 60), b"small").unwrap();
+                tree.remove(format!("a{:02}", (i * 7 + 30) % 60)).unwrap();
+            }
+        });
+        let began = std::time::Instant::now();
+        for i in (0..20_000).take_while(|_| began.elapsed().as_secs() < 5) {
+            let large = value(i, 3000);
+            tree.insert("k", &large).unwrap();
+            let taken = tree.take("k").unwrap();
+            wrong.fetch_add(u64::from(taken.as_ref() != Some(&large)), Ordering::Relaxed);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wrong.into_inner(), 0);
+}

@@ -48,6 +48,10 @@ enum Call {
     PopLast,
     /// What a pop must not be: a look for the first pair, and its removal.
     PopInTwo,
+    /// Loads these keys, greater than all others: each second value is a large one.
+    Load(usize, usize),
+    /// Removes one that was loaded, if it is there by now.
+    Take(usize),
     /// Makes the pool free frames.
     Provide,
     /// Claims to have read what nobody wrote.
@@ -77,6 +81,10 @@ struct Model {
 
 fn key(n: usize) -> Vec<u8> {
     format!("key {n:02}").into_bytes()
+}
+
+fn loaded(n: usize) -> Vec<u8> {
+    vec![n as u8; if n.is_multiple_of(2) { 900 } else { 2 * PAGE }]
 }
 
 struct Bed {
@@ -157,6 +165,23 @@ impl Bed {
             First | Last | PopFirst | PopLast | PopInTwo => self.end(call),
             Lie(n) => touch(n, Saw::Is(Some(99)), Left::Same),
             Scan | ScanBack => return self.scan(thread, began, matches!(call, ScanBack)),
+            Load(first, last) => {
+                // The values lie in pages of their own; who finds one of the keys may take it away at once.
+                let mut load = self.tree.bulk_load();
+                for n in first..=last {
+                    load.put(&key(n), &loaded(n)).unwrap();
+                    load.advance().unwrap();
+                }
+                load.finish().unwrap();
+                return;
+            }
+            Take(n) => {
+                let mut there = Vec::new();
+                if self.tree.take(&key(n), &mut there).unwrap().existed {
+                    assert!(there == loaded(n), "not the value that was loaded");
+                }
+                return;
+            }
             Provide => {
                 self.pool.provide().unwrap();
                 return;
@@ -377,4 +402,15 @@ fn a_pop_in_two_steps_is_noticed() {
 fn a_wrong_answer_is_noticed() {
     let model = Model { name: "wrong", does: Does::Nothing, first: &[0], value: 900, threads: &[&[Get(0), Lie(0)]] };
     run(model, RandomScheduler::new_from_seed(1, 1));
+}
+
+#[test]
+fn a_load_of_large_values_beside_removals() {
+    check(Model {
+        name: "load",
+        does: Does::Split,
+        first: &[0, 1, 2, 3],
+        value: 900,
+        threads: &[&[Load(20, 31)], &[Take(23), Take(25), Take(27), Take(29)], &[Take(31), Take(27)]],
+    });
 }

@@ -63,8 +63,9 @@ pub(super) struct Group<'a> {
 pub(super) enum Step {
     /// With one group each of the leaves that its removals left sparse.
     Done(BatchOutcome, Vec<usize>),
-    /// There was no room for this group; with a boundary in front of it if others come before it in its leaf.
-    Full(usize, Option<Vec<u8>>),
+    /// These leaves have no room for their groups: of each the first group without, with a boundary in front of it if
+    /// others come before it in its leaf.
+    Full(Vec<(usize, Option<Vec<u8>>)>),
     /// The large values have to be written first.
     Write,
     /// A large value has to be compared first.
@@ -82,11 +83,11 @@ impl BTree {
     /// [`Error::InvalidOption`] if the trees do not share one pool; and those of [`BTree::insert`]. Nothing was changed.
     pub fn apply(batch: &[BatchOp<'_>]) -> Result<BatchOutcome> {
         let groups = gather(batch)?;
-        let Some(first) = groups.first() else { return Ok(BatchOutcome { conflict: None, lsn: Lsn::NONE }) };
-        let any = first.inner;
+        let Some(group) = groups.first() else { return Ok(BatchOutcome { conflict: None, lsn: Lsn::NONE }) };
+        let any = group.inner;
         any.pool.check_poison()?;
         let max = any.log.as_ref().map_or(u64::MAX, |log| log.max_record_bytes() as u64);
-        let mut side = Side::default();
+        let (mut side, mut first) = (Side::default(), true);
         loop {
             let bytes = record_bytes(&groups) + side.spare;
             if bytes as u64 > max {
@@ -104,13 +105,17 @@ impl BTree {
                     sparse.into_iter().for_each(|at| groups[at].inner.tidy(groups[at].key, true));
                     return Ok(outcome);
                 }
-                Step::Full(at, boundary) => {
-                    let group = &groups[at];
-                    let value_len = side.stored(at, group).and_then(|(value, _)| value).map_or(0, <[u8]>::len);
-                    match boundary {
-                        Some(separator) => group.inner.make_boundary(group.key, &separator, value_len)?,
-                        None => group.inner.make_room(group.key, value_len)?,
+                // All of them before the next attempt, which looks up every key again.
+                Step::Full(full) => {
+                    for (at, boundary) in full {
+                        let group = &groups[at];
+                        let value_len = side.stored(at, group).and_then(|(value, _)| value).map_or(0, <[u8]>::len);
+                        match boundary {
+                            Some(separator) => group.inner.make_boundary(group.key, &separator, value_len)?,
+                            None => group.inner.make_room(group.key, value_len, first)?,
+                        }
                     }
+                    first = false;
                 }
                 Step::Write => side.drafts = write_large(&groups)?,
                 Step::Learn(Unknown { place, group, there }, reader) => {
@@ -283,11 +288,17 @@ pub(super) fn carry_out<'a>(
     if side.drafts.is_empty() && leaves.iter().any(|leaf| leaf.groups.iter().any(|group| group.large().is_some())) {
         return Ok(Step::Write);
     }
-    let mut gone = Vec::new();
+    let mut full = Vec::new();
     for leaf in &leaves {
         if let Fit::Not(at, boundary) = leaf.fit(side)? {
-            return Ok(Step::Full(at, boundary));
+            full.push((at, boundary));
         }
+    }
+    if !full.is_empty() {
+        return Ok(Step::Full(full));
+    }
+    let mut gone = Vec::new();
+    for leaf in &leaves {
         leaf.gone(&mut gone)?;
     }
     let frees = gone.iter().map(value::free_bytes).sum();

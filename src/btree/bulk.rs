@@ -468,6 +468,8 @@ impl<'t> Portion<'t> {
         (self.used, self.written, self.link_bytes, self.records, self.inserted) = (0, 0, 0, 0, 0);
         (self.closing, self.synced) = (false, false);
         self.leaves.clear();
+        // Those that a record names are settled; the others give their space back.
+        self.drafts.clear();
     }
 }
 

@@ -35,6 +35,7 @@ impl BTree {
         inner.check_sizes(key, value_len)?;
         inner.pool.check_poison()?;
         let content = Content::empty_leaf(tree);
+        let mut first = true;
         loop {
             let log_room = inner.reserve(FRAME + content.len() + key.len() + value_len)?;
             let room = match inner.retry(|| inner.try_list(key, value_len))? {
@@ -48,7 +49,7 @@ impl BTree {
                 Room::Full => {
                     // Given back before a split takes its own.
                     drop(log_room);
-                    inner.make_room(key, value_len)?;
+                    inner.make_room(key, value_len, std::mem::replace(&mut first, false))?;
                 }
                 Room::Yes(leaf, new) => {
                     let root = new.id();

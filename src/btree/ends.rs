@@ -256,5 +256,5 @@ impl Inner {
 }
 
 fn nothing(lsn: Lsn) -> Outcome {
-    Outcome { applied: true, existed: false, lsn, sparse: false, gone: None }
+    Outcome { applied: true, existed: false, lsn, sparse: false, gone: None, learnt: false }
 }

@@ -216,6 +216,9 @@ impl Inner {
             let (record, _) = Record::decode(bytes, Lsn::NONE)?;
             // A2: from before the append until the allocator knows.
             let gate = (!drafts.is_empty() || !gone.is_empty()).then(|| self.pool.allocator().enter());
+            if let Some(gate) = &gate {
+                self.pool.allocator().check_frees(gate, gone.iter().flat_map(Reference::runs).copied())?;
+            }
             let position = self.position();
             let mut pages: Vec<&mut PageMut<'_>> = Vec::with_capacity(leaves.len());
             for (leaf, _) in leaves.iter_mut().zip(&changed).filter(|(_, changed)| **changed) {

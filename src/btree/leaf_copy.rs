@@ -101,15 +101,26 @@ impl LeafCopy {
     /// The first pair left. What it refers to stays until the next one is taken.
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<Taken<'_>> {
-        let i = self.left.next()?;
-        Some(self.taken(i))
+        match self.left.next() {
+            Some(i) => Some(self.taken(i)),
+            None => self.exhausted(),
+        }
     }
 
     /// The last pair left; as [`LeafCopy::pop_front`].
     #[inline]
     pub(super) fn pop_back(&mut self) -> Option<Taken<'_>> {
-        let i = self.left.next_back()?;
-        Some(self.taken(i))
+        match self.left.next_back() {
+            Some(i) => Some(self.taken(i)),
+            None => self.exhausted(),
+        }
+    }
+
+    /// Nothing is left to read, so nothing is kept from being reused.
+    #[cold]
+    fn exhausted(&mut self) -> Option<Taken<'_>> {
+        self.reader = None;
+        None
     }
 
     #[inline]

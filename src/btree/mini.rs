@@ -5,7 +5,7 @@ use super::value::{Draft, Reference, free_part};
 use super::{Inner, LogRoom};
 use crate::error::Result;
 use crate::page::slotted::{ops, scratch};
-use crate::pool::PageMut;
+use crate::pool::{Extent, PageMut};
 use crate::types::{Lsn, PageId, PageKind, SizeClass};
 use crate::wal::RecordBuilder;
 
@@ -82,34 +82,37 @@ impl Inner {
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
             if let Some(gate) = &gate {
-                for part in parts.iter().filter(|part| space_op(part.op) == Some(RELEASE)) {
-                    self.pool.allocator().check_free(gate, part.page.id(), SizeClass::ZERO)?;
-                }
-                for run in gone.iter().flat_map(Reference::runs) {
-                    self.pool.allocator().check_free_of(gate, *run)?;
-                }
+                let pages = parts.iter().filter(|part| space_op(part.op) == Some(RELEASE));
+                let pages = pages.map(|part| Extent::new(part.page.id(), 1));
+                self.pool.allocator().check_frees(gate, pages.chain(gone.iter().flat_map(Reference::runs).copied()))?;
             }
-            let lsn = self.log_and_apply(room, record.finish(), parts, |id, op, lsn| match (&gate, space_op(op)) {
+            let allocator = |id, op, lsn| match (&gate, space_op(op)) {
                 (Some(gate), Some(ALLOCATE)) => self.pool.allocator().apply_allocation(gate, id, SizeClass::ZERO),
                 (Some(gate), Some(_)) => self.pool.allocator().apply_free(gate, id, SizeClass::ZERO, lsn),
                 _ => {}
-            })?;
-            if let Some(gate) = &gate {
-                places.iter().for_each(|&(id, class)| self.pool.allocator().apply_allocation(gate, id, class));
-                let drafts: Vec<&Draft<'_>> = drafts.iter().collect();
-                self.settle_space(gate, &drafts, gone, lsn);
-            }
+            };
+            let beside = |lsn| {
+                if let Some(gate) = &gate {
+                    places.iter().for_each(|&(id, class)| self.pool.allocator().apply_allocation(gate, id, class));
+                    let drafts: Vec<&Draft<'_>> = drafts.iter().collect();
+                    self.settle_space(gate, &drafts, gone, lsn);
+                }
+            };
+            let lsn = self.log_and_apply(room, record.finish(), parts, allocator, beside)?;
             gone.iter().for_each(|value| self.forget_value(value));
             Ok(lsn)
         })
     }
 
+    /// `allocator` and `beside` tell the allocator what becomes of the parts' pages and of what lies beside them: while the
+    /// pages are latched, since whoever gets a latch may free any of it by its next record.
     fn log_and_apply(
         &self,
         room: Option<LogRoom<'_>>,
         record: &[u8],
         mut parts: Vec<Part<'_, '_>>,
         allocator: impl Fn(PageId, u8, Lsn),
+        beside: impl FnOnce(Lsn),
     ) -> Result<Lsn> {
         let position = self.position();
         for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
@@ -126,6 +129,7 @@ impl Inner {
             }
             allocator(id, part.op, lsn);
         }
+        beside(lsn);
         for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.finish_change(lsn);
         }

@@ -1,6 +1,11 @@
 //! Making room without a split: a full leaf moves records to a neighbour that has plenty of it, and the separator between
 //! them moves. As in B*-trees (Knuth, TAOCP 3, 6.2.4), but only where the neighbour is in memory and rather empty: each
 //! shift is to pay for the records that it logs.
+//!
+//! **It ends.** A boundary that moves changes what both leaves cut off as prefix, so that records can take more room where
+//! they go than they gave up where they were: two leaves could pass the same records to each other for ever. So a shift is
+//! made only if the record that asks for room fits where it then belongs, and an operation asks for one only at its first
+//! attempt; after that it splits, and splits end (B4).
 
 use super::descend::{Seek, rest, sound};
 use super::mini::Part;
@@ -25,14 +30,15 @@ struct Pair<'p> {
 }
 
 impl Inner {
-    /// Moves records of the full leaf that covers `key` to a neighbour; false if that does not pay or cannot be had at once.
+    /// Moves records of the full leaf that covers `key` to a neighbour, so that a record of `key` and `value_len` bytes fits;
+    /// false if that does not pay or cannot be had at once.
     pub(super) fn shift(&self, key: &[u8], value_len: usize) -> Result<bool> {
         // Large records need a split before long in any case.
         if key.len() + value_len > self.pool.page_size() / 8 {
             return Ok(false);
         }
         for n in 0..ATTEMPTS {
-            match self.try_shift(key) {
+            match self.try_shift(key, value_len) {
                 Ok(shifted) => return Ok(shifted),
                 Err(Interrupt::Failed(error)) => return Err(error),
                 Err(Interrupt::Restart) => rest(n),
@@ -41,14 +47,14 @@ impl Inner {
         Ok(false)
     }
 
-    fn try_shift(&self, key: &[u8]) -> Result<bool, Interrupt> {
+    fn try_shift(&self, key: &[u8], value_len: usize) -> Result<bool, Interrupt> {
         let Some(pair) = self.find_pair(key)? else { return Ok(false) };
         let room = self.reserve(self.structure_bytes())?;
         // Down the tree and by try (L5); the views tell if the wait for the log was too long.
         let parent = pair.parent.try_exclusive()?;
         let left = pair.left.try_exclusive()?;
         let right = pair.right.try_exclusive()?;
-        Ok(self.shift_latched(parent, left, right, pair.rightward, room)?)
+        Ok(self.shift_latched(parent, [left, right], pair.rightward, (key, value_len), room)?)
     }
 
     /// The leaf over `key`, if it is in the middle that the record would go, and the emptier of its neighbours in memory, if
@@ -87,9 +93,9 @@ impl Inner {
     fn shift_latched<'l>(
         &'l self,
         parent: PageMut<'l>,
-        left: PageMut<'l>,
-        right: PageMut<'l>,
+        [left, right]: [PageMut<'l>; 2],
         rightward: bool,
+        record: (&[u8], usize),
         room: Option<LogRoom<'l>>,
     ) -> Result<bool> {
         let id = parent.id();
@@ -101,7 +107,9 @@ impl Inner {
             let (full, beside) = if rightward { (a, b) } else { (b, a) };
             let mut old = Vec::new();
             b.lower_fence(&mut old)?;
-            let Some(cut) = choose_cut(&full, &beside, rightward, &old, &mut separator)? else { return Ok(false) };
+            let Some(cut) = choose_cut(&full, &beside, rightward, &old, record, &mut separator)? else {
+                return Ok(false);
+            };
             if !above.fits_moved(&old, &separator)? {
                 return Ok(false);
             }
@@ -132,12 +140,14 @@ impl Inner {
 }
 
 /// The slot of `full` in front of which it is cut, so that both come to hold about as much, with what parts the halves in
-/// `separator`; `None` if the moved part would not fit `beside`, or is hardly worth it.
+/// `separator`; `None` if the moved part would not fit `beside`, or not the record of this key and value length with the part
+/// it belongs to, or if it is hardly worth it.
 fn choose_cut(
     full: &SlottedPage<'_>,
     beside: &SlottedPage<'_>,
     rightward: bool,
     old: &[u8],
+    (key, value_len): (&[u8], usize),
     separator: &mut Vec<u8>,
 ) -> Result<Option<usize>, OutOfBounds> {
     let (count, size) = (full.count(), full.page_size());
@@ -168,8 +178,13 @@ fn choose_cut(
     let prefix = if bounded { common_prefix(&lower, &upper) } else { 0 };
     let longer = |node: &SlottedPage<'_>, n: usize| n * node.prefix_len().saturating_sub(prefix);
     let there = beside.used_bytes()? + longer(beside, beside.count());
-    let needed = SLOTS + there + moved + longer(full, n) + separator.len();
+    let mut needed = SLOTS + there + moved + longer(full, n) + separator.len();
     // The full one gets a fence that may be longer than the old one.
-    let kept = SLOTS + full.used_bytes()? - moved + separator.len().saturating_sub(old.len());
+    let mut kept = SLOTS + full.used_bytes()? - moved + separator.len().saturating_sub(old.len());
+    if rightward == (key < &separator[..]) {
+        kept += full.new_record_bytes(key.len(), value_len);
+    } else {
+        needed += beside.new_record_bytes(key.len(), value_len) + longer(beside, 1);
+    }
     Ok((needed <= size && kept <= size).then_some(cut))
 }

@@ -78,10 +78,11 @@ impl<'n> Need<'n> {
 }
 
 impl Inner {
-    /// Makes room for a record in the leaf that covers `key`: moves others to a neighbour, or splits what is in the way. On return there was room at some moment; others
-    /// may have taken it, so the caller tries again.
-    pub(super) fn make_room(&self, key: &[u8], value_len: usize) -> Result<()> {
-        if self.shift(key, value_len)? {
+    /// Makes room for a record in the leaf that covers `key`: at an operation's first attempt it may move others to a neighbour
+    /// (B4), else it splits what is in the way. On return there was room at some moment; others may have taken it, so the
+    /// caller tries again.
+    pub(super) fn make_room(&self, key: &[u8], value_len: usize, first: bool) -> Result<()> {
+        if first && self.shift(key, value_len)? {
             return Ok(());
         }
         self.split_up(Need::Record(key, value_len)).map(|_| ())

@@ -59,6 +59,8 @@ struct Side<'p> {
     draft: Option<Draft<'p>>,
     known: Option<Known>,
     spare: usize,
+    /// The bytes of the large value in `known`. Not where attempts put what they find: one that is in vain may find anything.
+    learnt: Vec<u8>,
 }
 
 pub(super) struct Outcome {
@@ -69,6 +71,8 @@ pub(super) struct Outcome {
     pub(super) sparse: bool,
     /// The large value that is no more.
     pub(super) gone: Option<Box<Reference>>,
+    /// The value that was there is the large one that was looked at before.
+    pub(super) learnt: bool,
 }
 
 enum Step {
@@ -86,6 +90,7 @@ enum Step {
 enum Verdict {
     Nothing {
         applied: bool,
+        learnt: bool,
     },
     Full,
     Write,
@@ -208,8 +213,8 @@ impl<'e> Edit<'e> {
             _ => false,
         };
         let verdict = match (self.new, found) {
-            _ if !holds => Verdict::Nothing { applied: false },
-            (None, None) => Verdict::Nothing { applied: true },
+            _ if !holds => Verdict::Nothing { applied: false, learnt: false },
+            (None, None) => Verdict::Nothing { applied: true, learnt: false },
             (Some(_), _) if self.unwritten => Verdict::Write,
             (Some(value), _) if !node.fits_record(found, self.key.len(), value.len())? => Verdict::Full,
             _ => Verdict::Change(None),
@@ -237,7 +242,7 @@ impl<'e> Edit<'e> {
             Some(Some(_)) => known.is_some_and(|known| known.equal),
         };
         Ok(match self.new {
-            _ if !holds => Verdict::Nothing { applied: false },
+            _ if !holds => Verdict::Nothing { applied: false, learnt: known.is_some() },
             Some(_) if self.unwritten => Verdict::Write,
             Some(value) if !node.fits_record(Some(slot), self.key.len(), value.len())? => Verdict::Full,
             _ if value::free_bytes(&there) > self.spare => Verdict::Room(value::free_bytes(&there)),
@@ -318,6 +323,7 @@ impl Inner {
         side: &mut Side<'p>,
     ) -> Result<Outcome> {
         self.pool.check_poison()?;
+        let mut first = true;
         loop {
             let now = edit.with(side, large);
             let mut room = self.reserve(now.record_bytes())?;
@@ -329,6 +335,9 @@ impl Inner {
             drop(room);
             match step {
                 Step::Done(outcome) => {
+                    if let Some(before) = before.filter(|_| outcome.learnt) {
+                        std::mem::swap(before, &mut side.learnt);
+                    }
                     if let Some(gone) = &outcome.gone {
                         self.forget_value(gone);
                     }
@@ -337,11 +346,15 @@ impl Inner {
                     }
                     return Ok(outcome);
                 }
-                Step::Full => self.make_room(now.key, now.new.map_or(0, <[u8]>::len))?,
+                Step::Full => {
+                    let value_len = now.new.map_or(0, <[u8]>::len);
+                    self.make_room(now.key, value_len, std::mem::replace(&mut first, false))?;
+                }
                 Step::Write => side.draft = self.write_values(edit.new.as_slice())?.pop(),
                 Step::Learn(there, reader) => {
                     let expected = edit.expect.flatten();
-                    side.known = Some(self.learn(*there, reader, expected, before.as_deref_mut())?);
+                    side.known =
+                        Some(self.learn(*there, reader, expected, before.is_some().then_some(&mut side.learnt))?);
                 }
                 Step::Room(bytes) => side.spare = bytes,
             }
@@ -363,10 +376,17 @@ impl Inner {
                 let page = view.try_exclusive()?;
                 return Ok(Step::Done(self.carry_out(edit, at, gone, page, room)?));
             }
-            Verdict::Nothing { applied } => {
+            Verdict::Nothing { applied, learnt } => {
                 let lsn = sound(&view, page_lsn(view.reader()))?;
                 let sparse = sound(&view, is_sparse(&node))?;
-                Step::Done(Outcome { applied, existed: matches!(at, Search::Found(_)), lsn, sparse, gone: None })
+                Step::Done(Outcome {
+                    applied,
+                    existed: matches!(at, Search::Found(_)),
+                    lsn,
+                    sparse,
+                    gone: None,
+                    learnt,
+                })
             }
             Verdict::Full => Step::Full,
             Verdict::Write => Step::Write,
@@ -397,10 +417,10 @@ impl Inner {
                 // The leaf is latched (V3).
                 Verdict::Learn(there) => Ok(Step::Learn(there, self.reader())),
                 Verdict::Room(bytes) => Ok(Step::Room(bytes)),
-                Verdict::Nothing { applied } => {
+                Verdict::Nothing { applied, learnt } => {
                     let sparse = is_sparse(&node).map_err(out)?;
                     let existed = matches!(at, Search::Found(_));
-                    Ok(Step::Done(Outcome { applied, existed, lsn: page.lsn(), sparse, gone: None }))
+                    Ok(Step::Done(Outcome { applied, existed, lsn: page.lsn(), sparse, gone: None, learnt }))
                 }
             }
         })
@@ -420,6 +440,9 @@ impl Inner {
             let space = edit.draft.is_some() || gone.is_some();
             // A2: from before the append until the allocator knows.
             let gate = space.then(|| self.pool.allocator().enter());
+            if let (Some(gate), Some(gone)) = (&gate, &gone) {
+                self.pool.allocator().check_frees(gate, gone.runs().iter().copied())?;
+            }
             page.begin_change(self.position());
             let lsn = self.append(room.take(), record);
             let mut node = SlottedPageMut::new(page.writer());
@@ -437,7 +460,8 @@ impl Inner {
                 return Err(damaged(page.id(), reason(error)));
             }
             page.finish_change(lsn);
-            Ok(Outcome { applied: true, existed: matches!(at, Search::Found(_)), lsn, sparse, gone })
+            let learnt = edit.known.is_some() && gone.is_some();
+            Ok(Outcome { applied: true, existed: matches!(at, Search::Found(_)), lsn, sparse, gone, learnt })
         })
     }
 }

@@ -181,24 +181,20 @@ impl Allocator {
         assert!(was, "A3: {extent:?} was allocated without a reservation");
     }
 
-    /// Before the append of a record that frees `id`: whether there is anything to free. A page that two references lead to
-    /// could otherwise be freed twice, and the log would be one that no recovery takes.
+    /// Before the append of a record that frees `extents`: whether all of it is there to be freed, and once. What two references
+    /// lead to could otherwise be freed twice, and the log would be one that no recovery takes.
     ///
     /// # Errors
-    /// `Corrupted` if any of it is not allocated.
-    pub fn check_free(&self, gate: &GateGuard<'_>, id: PageId, class: SizeClass) -> Result<()> {
-        self.check_free_of(gate, Extent::new(id, class.units()))
-    }
-
-    /// As [`Allocator::check_free`], for a run of pages.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn check_free_of(&self, _gate: &GateGuard<'_>, extent: Extent) -> Result<()> {
-        if self.state.lock().is_allocated(extent) {
-            return Ok(());
+    /// `Corrupted` if any of it is not allocated, or is named twice.
+    pub fn check_frees(&self, _gate: &GateGuard<'_>, extents: impl IntoIterator<Item = Extent>) -> Result<()> {
+        let mut extents: Vec<Extent> = extents.into_iter().collect();
+        extents.sort_unstable_by_key(|extent| extent.start);
+        let twice = extents.windows(2).find(|pair| pair[0].end() > pair[1].start);
+        let state = self.state.lock();
+        match twice.map(|pair| pair[1]).or_else(|| extents.into_iter().find(|extent| !state.is_allocated(*extent))) {
+            None => Ok(()),
+            Some(extent) => Err(Error::corrupted(Site::Page(extent.start), "to be freed, but not allocated")),
         }
-        Err(Error::corrupted(Site::Page(extent.start), "to be freed, but not allocated"))
     }
 
     /// The record that ends at `lsn` freed `id`. Its space is pending until both superblocks are beyond `lsn` (A1).

@@ -278,16 +278,16 @@ fn a_free_is_refused_before_it_is_logged_unless_all_of_it_is_allocated() {
     let class = SizeClass::new(1).unwrap();
     let id = allocate(&allocator, class);
     let gate = allocator.enter();
-    allocator.check_free(&gate, id, class).unwrap();
+    allocator.check_frees(&gate, [Extent::new(id, class.units())]).unwrap();
     allocator.apply_free(&gate, id, class, Lsn::new(5));
     for class in [SizeClass::ZERO, class] {
-        let again = allocator.check_free(&gate, id, class);
+        let again = allocator.check_frees(&gate, [Extent::new(id, class.units())]);
         assert!(matches!(again, Err(crate::Error::Corrupted { .. })), "pending: {again:?}");
     }
     let reserved = allocator.reserve(class).unwrap();
-    assert!(allocator.check_free(&gate, reserved, class).is_err(), "reserved");
+    assert!(allocator.check_frees(&gate, [Extent::new(reserved, class.units())]).is_err(), "reserved");
     allocator.unreserve(reserved, class);
-    assert!(allocator.check_free(&gate, reserved, class).is_err(), "free");
+    assert!(allocator.check_frees(&gate, [Extent::new(reserved, class.units())]).is_err(), "free");
 }
 
 #[test]
