@@ -8,23 +8,23 @@ use crate::error::Result;
 use crate::page::bytes::{OutOfBounds, PageReader};
 use crate::page::slotted::{SlottedPage, scratch};
 use crate::pool::{Interrupt, PageRef};
-use core::ops::Range;
 
 /// What of a range is still to be read: from a key on, up to another one or to the end.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     pub(super) low: Vec<u8>,
     pub(super) high: Option<Vec<u8>>,
 }
 
 impl Window {
-    pub(super) fn new(low: &[u8], high: Option<&[u8]>) -> Option<Window> {
-        let empty = high.is_some_and(|high| high <= low);
-        (!empty).then(|| Window { low: low.to_vec(), high: high.map(<[u8]>::to_vec) })
+    /// From `low` (inclusive) to `high` (exclusive; `None`: to the end); `None` if there can be nothing.
+    pub(crate) fn new(low: Vec<u8>, high: Option<Vec<u8>>) -> Option<Window> {
+        let empty = high.as_ref().is_some_and(|high| *high <= low);
+        (!empty).then_some(Window { low, high })
     }
 }
 
-/// Which end of a window to read from, and at most how many pairs: up to [`FEW`], or all that the leaf has.
+/// Which end of a window to read from, and at most how many pairs of the leaf there.
 #[derive(Clone, Copy)]
 pub(super) enum Take {
     Front(usize),
@@ -32,19 +32,14 @@ pub(super) enum Take {
 }
 
 impl Take {
-    /// A cursor's steps: few pairs first, then leaf by leaf.
-    pub(super) fn front(first: bool) -> Take {
-        Take::Front(if first { FEW } else { usize::MAX })
+    /// A cursor's next step, `taken` pairs having been taken: few at first, then leaf by leaf.
+    pub(super) fn front(taken: usize) -> Take {
+        Take::Front(if taken < FEW { FEW } else { usize::MAX })
     }
 
     /// As [`Take::front`], from the other end.
-    pub(super) fn back(first: bool) -> Take {
-        Take::Back(if first { FEW } else { usize::MAX })
-    }
-
-    fn limit(self) -> usize {
-        let (Take::Front(limit) | Take::Back(limit)) = self;
-        limit
+    pub(super) fn back(taken: usize) -> Take {
+        Take::Back(if taken < FEW { FEW } else { usize::MAX })
     }
 }
 
@@ -117,7 +112,8 @@ fn seek(window: &Window, take: Take) -> Seek<'_> {
     }
 }
 
-/// Copies what of the window the leaf holds, and leaves in `fence` where the window goes on; false if it does not.
+/// Copies what of the window the leaf holds, and leaves in `fence` where the window goes on; false if it does not. The entries
+/// and the fences are asked for before anything waits for one of them.
 fn copy(
     page: PageReader<'_>,
     window: &Window,
@@ -125,56 +121,43 @@ fn copy(
     out: &mut LeafCopy,
     fence: &mut Vec<u8>,
 ) -> Result<bool, OutOfBounds> {
-    if out.keep() == Keep::Count {
-        let (slots, more) = select(&SlottedPage::open(page)?, window, take, fence)?;
-        out.count_slots(slots);
-        return Ok(more);
-    }
-    if take.limit() <= FEW {
-        let node = SlottedPage::open(page)?;
-        let (slots, more) = select(&node, window, take, fence)?;
-        out.pack(&node, slots)?;
-        return Ok(more);
-    }
-    out.copy_page(page)?;
-    let (slots, more) = select(&SlottedPage::open(out.page())?, window, take, fence)?;
-    out.keep_slots(slots)?;
-    Ok(more)
-}
-
-/// The slots that the window covers, as many as are to be taken, and whether it goes on; then `fence` says where.
-fn select(
-    node: &SlottedPage<'_>,
-    window: &Window,
-    take: Take,
-    fence: &mut Vec<u8>,
-) -> Result<(Range<usize>, bool), OutOfBounds> {
-    fence.clear();
-    // A leaf elsewhere, by a damaged reference, would lead the cursor in circles.
-    if !node.is_leaf() || !is_sought(node, window, take)? {
-        return Err(OutOfBounds);
-    }
+    let node = SlottedPage::open(page)?;
+    node.prefetch_fences();
     let from = node.first_not_below(&window.low)?;
     let to = match &window.high {
         Some(high) => node.first_not_below(high)?,
         None => node.count(),
     };
     let there = to.saturating_sub(from);
+    let slots = match take {
+        Take::Front(limit) => from..from + there.min(limit),
+        Take::Back(limit) => from + there - there.min(limit)..from + there,
+    };
+    if out.keep() == Keep::Count {
+        out.count_slots(slots.clone());
+    } else {
+        out.pack(&node, slots.clone())?;
+    }
+    // A leaf elsewhere, by a damaged reference, would lead the cursor in circles.
+    if !node.is_leaf() || !is_sought(&node, window, take)? {
+        return Err(OutOfBounds);
+    }
+    fence.clear();
     match take {
-        Take::Front(limit) if there > limit => {
+        Take::Front(_) if slots.len() < there => {
             // The key right behind the last one taken.
-            node.key(from + limit - 1, fence)?;
+            out.last_key(fence);
             fence.push(0);
-            Ok((from..from + limit, true))
+            Ok(true)
         }
-        Take::Front(_) => Ok((from..from + there, node.upper_fence(fence)?)),
-        Take::Back(limit) if there > limit => {
-            node.key(to - limit, fence)?;
-            Ok((to - limit..to, true))
+        Take::Front(_) => node.upper_fence(fence),
+        Take::Back(_) if slots.len() < there => {
+            out.first_key(fence);
+            Ok(true)
         }
         Take::Back(_) => {
             node.lower_fence(fence)?;
-            Ok((from..from + there, !fence.is_empty()))
+            Ok(!fence.is_empty())
         }
     }
 }

@@ -1,24 +1,29 @@
-//! What a cursor takes out of one leaf: a few pairs, or the whole page.
+//! What a cursor takes out of one leaf: its pairs' own bytes, one behind the other, in the order of their keys.
 //!
-//! | form | when | cost |
-//! |---|---|---|
-//! | packed | a cursor's first step, which may be its last | the pairs' own bytes, their cache lines asked for together |
-//! | page | from the second step on | one straight copy of the page, whatever order its entries lie in; nothing per pair |
-//! | none | counting | nothing |
+//! Copying is the price of holding no latch and no page while the caller looks at a pair. It is kept low: an entry's key
+//! and value lie side by side in the leaf and are copied in one go, the cache lines of the next entries are asked for
+//! meanwhile, the prefix that the leaf cuts off is kept once and put in front of a key only when that is taken, and the
+//! memory stays with the thread from one cursor to the next.
 //!
-//! A copied page is private memory: pairs are read out of it one by one, where they lie, and only a key whose node cuts off a
-//! prefix is put together first. What is copied from a page that others may change is checked here, and trusted once the
-//! leaf was validated.
+//! What is copied from a page that others may change is bounded here by the page's size, and trusted once the leaf was
+//! validated.
 
 use super::Inner;
 use super::value::LARGE;
-use crate::page::bytes::{OutOfBounds, PageReader};
+use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::SlottedPage;
 use crate::pool::Reader;
-use core::ops::Range;
+use core::ops::{Deref, DerefMut, Range};
+use std::cell::RefCell;
 
-/// Pairs that the packed form takes at most: a short scan ends within its first step, a long one hardly notices it.
+/// Pairs that a cursor copies at first: a short scan ends within them, a long one hardly notices.
 pub(super) const FEW: usize = 12;
+/// How many entries ahead of the one being copied are asked for.
+const AHEAD: usize = 8;
+/// Copies that a thread keeps for its next cursors.
+const KEPT: usize = 4;
+/// Copies that have grown beyond this, in bytes, are not kept.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// What is copied of a leaf's pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,37 +37,30 @@ pub(super) enum Keep {
     Count,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Form {
-    #[default]
-    Packed,
-    Page,
-}
-
 /// Pairs copied out of one leaf, taken from either end. As long as large values are among those left, it is registered as a
 /// reader of what they refer to (V3).
 #[derive(Debug, Default)]
 pub(super) struct LeafCopy {
     keep: Keep,
-    form: Form,
-    /// The pairs one behind the other, or the whole page.
+    /// The keys without their common prefix, each with its value behind it.
     bytes: Vec<u8>,
-    /// Packed: where each pair is.
-    items: [Item; FEW],
-    /// What is left: places in `items`, or slots of the page.
+    items: Vec<Item>,
+    /// What is left of `items`.
     left: Range<usize>,
-    /// Page: a key put together.
+    /// The common prefix, and behind it the rest of the key taken last.
     key: Vec<u8>,
+    prefix: usize,
     /// Large values that were not taken yet.
     large: usize,
     reader: Option<Reader>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Where a pair is.
+#[derive(Clone, Copy, Debug)]
 struct Item {
-    at: usize,
-    key_len: usize,
-    value_len: usize,
+    at: u32,
+    key_len: u16,
+    value_len: u16,
     flags: u8,
 }
 
@@ -75,13 +73,7 @@ pub(super) struct Taken<'c> {
     pub(super) large: bool,
 }
 
-const CHECKED: &str = "pairs were checked when they were copied";
-
 impl LeafCopy {
-    pub(super) fn keeping(keep: Keep) -> LeafCopy {
-        LeafCopy { keep, ..LeafCopy::default() }
-    }
-
     pub(super) fn keep(&self) -> Keep {
         self.keep
     }
@@ -123,57 +115,38 @@ impl LeafCopy {
         None
     }
 
-    #[inline]
+    #[inline(always)]
     fn taken(&mut self, i: usize) -> Taken<'_> {
         if self.large == 0 && self.reader.is_some() {
             self.reader = None;
         }
-        if self.form == Form::Packed {
-            let item = self.items[i];
-            let large = item.flags & LARGE != 0;
-            self.large -= usize::from(large);
-            let (key, value) = self.bytes[item.at..item.at + item.key_len + item.value_len].split_at(item.key_len);
-            return Taken { key, value, large };
+        let item = self.items[i];
+        let large = item.flags & LARGE != 0;
+        self.large -= usize::from(large);
+        let (at, key_len) = (item.at as usize, usize::from(item.key_len));
+        let (suffix, value) = self.bytes[at..at + key_len + usize::from(item.value_len)].split_at(key_len);
+        if self.prefix == 0 {
+            return Taken { key: suffix, value, large };
         }
-        let pair = pair_at(&self.bytes, i, self.keep).unwrap_or_else(|_| unreachable!("{CHECKED}"));
-        self.large -= usize::from(pair.large);
-        let suffix = &self.bytes[pair.suffix];
-        let value = &self.bytes[pair.value];
-        if pair.prefix.is_empty() {
-            return Taken { key: suffix, value, large: pair.large };
-        }
-        self.key.clear();
-        self.key.extend_from_slice(&self.bytes[pair.prefix]);
+        self.key.truncate(self.prefix);
         self.key.extend_from_slice(suffix);
-        Taken { key: &self.key, value, large: pair.large }
+        Taken { key: &self.key, value, large }
     }
 
-    /// Copies the whole page; what of it counts is said by [`LeafCopy::keep_slots`].
-    pub(super) fn copy_page(&mut self, page: PageReader<'_>) -> Result<(), OutOfBounds> {
-        self.clear();
-        self.form = Form::Page;
-        if self.bytes.len() != page.len() {
-            self.bytes.clear();
-            self.bytes.resize(page.len(), 0);
-        }
-        page.copy_to(0, &mut self.bytes)
+    /// Appends the key of the first pair copied.
+    pub(super) fn first_key(&self, out: &mut Vec<u8>) {
+        self.append_key(self.items.first(), out);
     }
 
-    /// The page copied last.
-    pub(super) fn page(&self) -> PageReader<'_> {
-        PageReader::from_slice(&self.bytes)
+    /// Appends the key of the last pair copied.
+    pub(super) fn last_key(&self, out: &mut Vec<u8>) {
+        self.append_key(self.items.last(), out);
     }
 
-    /// Of the page copied last, the pairs in `slots` count. Checks them.
-    pub(super) fn keep_slots(&mut self, slots: Range<usize>) -> Result<(), OutOfBounds> {
-        let mut large = 0;
-        for i in slots.clone() {
-            let pair = pair_at(&self.bytes, i, self.keep)?;
-            large += usize::from(pair.large);
-        }
-        self.large = large;
-        self.left = slots;
-        Ok(())
+    fn append_key(&self, item: Option<&Item>, out: &mut Vec<u8>) {
+        let Some(item) = item else { return };
+        out.extend_from_slice(&self.key[..self.prefix]);
+        out.extend_from_slice(&self.bytes[item.at as usize..][..usize::from(item.key_len)]);
     }
 
     /// Nothing but their number.
@@ -182,26 +155,39 @@ impl LeafCopy {
         self.left = slots;
     }
 
-    /// Copies the pairs in `slots` of a page that others may change, at most [`FEW`]. On a torn page it may fail, or copy
-    /// nonsense of bounded size.
+    /// Copies the pairs in `slots` of a page that others may change. On a torn page it may fail, or copy nonsense, of at most
+    /// the page's size.
     pub(super) fn pack(&mut self, node: &SlottedPage<'_>, slots: Range<usize>) -> Result<(), OutOfBounds> {
         self.clear();
-        self.form = Form::Packed;
         self.bytes.clear();
-        slots.clone().for_each(|i| node.prefetch_slot(i));
-        let count = slots.len().min(FEW);
-        for (i, item) in slots.zip(self.items.iter_mut()) {
-            let at = self.bytes.len();
-            node.key(i, &mut self.bytes)?;
-            let key_len = self.bytes.len() - at;
-            let flags = match self.keep {
-                Keep::Pairs => node.value_and_flags(i, &mut self.bytes)?,
-                Keep::Keys | Keep::Count => 0,
+        self.items.clear();
+        self.key.clear();
+        node.prefix(&mut self.key)?;
+        self.prefix = self.key.len();
+        let ahead = slots.end.min(slots.start + AHEAD);
+        (slots.start..ahead).for_each(|i| node.prefetch_slot(i));
+        self.items.reserve(slots.len());
+        self.bytes.reserve(if slots.len() > FEW { node.page_size() } else { 0 });
+        for i in slots.clone() {
+            if i + AHEAD < slots.end {
+                node.prefetch_slot(i + AHEAD);
+            }
+            let (slot, at, value_len) = node.pair(i)?;
+            let value_len = if self.keep == Keep::Pairs { value_len } else { 0 };
+            let item = Item {
+                at: self.bytes.len() as u32,
+                key_len: slot.key_len as u16,
+                value_len: value_len as u16,
+                flags: if self.keep == Keep::Pairs { slot.flags } else { 0 },
             };
-            *item = Item { at, key_len, value_len: self.bytes.len() - at - key_len, flags };
-            self.large += usize::from(flags & LARGE != 0);
+            if self.bytes.len() + slot.key_len + value_len > node.page_size() {
+                return Err(OutOfBounds);
+            }
+            node.reader().append_to(at, slot.key_len + value_len, &mut self.bytes)?;
+            self.large += usize::from(item.flags & LARGE != 0);
+            self.items.push(item);
         }
-        self.left = 0..count;
+        self.left = 0..self.items.len();
         Ok(())
     }
 
@@ -213,21 +199,50 @@ impl LeafCopy {
     }
 }
 
-/// Where the parts of a pair lie in a page.
-struct Pair {
-    prefix: Range<usize>,
-    suffix: Range<usize>,
-    value: Range<usize>,
-    large: bool,
+thread_local! {
+    static POOL: RefCell<Vec<LeafCopy>> = const { RefCell::new(Vec::new()) };
 }
 
-#[inline(always)]
-fn pair_at(page: &[u8], i: usize, keep: Keep) -> Result<Pair, OutOfBounds> {
-    let node = SlottedPage::open(PageReader::from_slice(page))?;
-    let (prefix, suffix) = node.key_ranges(i)?;
-    if keep != Keep::Pairs {
-        return Ok(Pair { prefix, suffix, value: 0..0, large: false });
+/// A cursor's copy, whose memory goes back to the thread that drops it.
+#[derive(Debug)]
+pub(super) struct Kept(LeafCopy);
+
+impl Kept {
+    pub(super) fn new(keep: Keep) -> Kept {
+        let copy = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_default();
+        Kept(LeafCopy { keep, ..copy })
     }
-    let (at, n) = node.value_range(i)?;
-    Ok(Pair { prefix, suffix, value: at..at + n, large: node.slot(i)?.flags & LARGE != 0 })
+}
+
+impl Deref for Kept {
+    type Target = LeafCopy;
+
+    #[inline(always)]
+    fn deref(&self) -> &LeafCopy {
+        &self.0
+    }
+}
+
+impl DerefMut for Kept {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut LeafCopy {
+        &mut self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut copy = std::mem::take(&mut self.0);
+        copy.clear();
+        if copy.bytes.capacity() + copy.key.capacity() > KEPT_BYTES {
+            return;
+        }
+        // A thread that is ending keeps nothing.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < KEPT {
+                pool.push(copy);
+            }
+        });
+    }
 }

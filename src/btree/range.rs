@@ -2,7 +2,7 @@
 
 use super::cursor::{Take, Window};
 use super::ends::{End, EndRead};
-use super::leaf_copy::{Keep, LeafCopy, Taken};
+use super::leaf_copy::{Keep, Kept, Taken};
 use super::{BTree, Inner};
 use crate::error::Result;
 use std::iter::FusedIterator;
@@ -15,12 +15,23 @@ use std::iter::FusedIterator;
 /// reused: do not keep an iterator where many are overwritten.
 pub struct Range {
     tree: BTree,
+    cursor: Cursor,
+}
+
+/// Where an iteration from both ends stands; the tree is its user's business.
+#[derive(Debug)]
+pub(crate) struct Cursor {
     /// What no leaf was read of yet.
     rest: Option<Window>,
-    front: LeafCopy,
-    back: LeafCopy,
-    /// Whether anything was read from the front, and from the back.
-    begun: [bool; 2],
+    front: Side,
+    back: Side,
+}
+
+/// What was copied at one end and not taken yet, and how many pairs were copied there in all.
+#[derive(Debug, Default)]
+struct Side {
+    copy: Option<Kept>,
+    copied: usize,
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -29,8 +40,7 @@ impl BTree {
     /// The pairs from `low` (inclusive) to `high` (exclusive; `None`: to the end). Reads nothing yet.
     #[must_use]
     pub fn range(&self, low: &[u8], high: Option<&[u8]>) -> Range {
-        let rest = Window::new(low, high);
-        Range { tree: self.clone(), rest, front: LeafCopy::default(), back: LeafCopy::default(), begun: [false; 2] }
+        Range { tree: self.clone(), cursor: Cursor::new(Window::new(low.to_vec(), high.map(<[u8]>::to_vec))) }
     }
 
     /// The pairs whose keys begin with `prefix`.
@@ -73,7 +83,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn first_key(&self) -> Result<Option<Vec<u8>>> {
-        let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::keeping(Keep::Keys));
+        let (mut window, mut copy) = (Window::new(Vec::new(), None), Kept::new(Keep::Keys));
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Front(1), &mut copy)?;
             if let Some(pair) = copy.pop_front() {
@@ -95,7 +105,7 @@ impl BTree {
             // Nobody can make what follows restart; what it passes is empty when it is passed.
             None => {}
         }
-        let (mut window, mut copy) = (Window::new(&[], None), LeafCopy::default());
+        let (mut window, mut copy) = (Window::new(Vec::new(), None), Kept::new(Keep::Pairs));
         while window.is_some() {
             self.inner.fetch(&mut window, take, &mut copy)?;
             if let Some(pair) = copy.pop_front() {
@@ -120,15 +130,63 @@ impl Inner {
     }
 }
 
-impl Range {
+impl Cursor {
+    pub(crate) fn new(rest: Option<Window>) -> Cursor {
+        Cursor { rest, front: Side::default(), back: Side::default() }
+    }
+
+    /// The next pair from the front; `None` at the end, and after a failure.
+    pub(crate) fn next(&mut self, tree: &BTree) -> Option<Result<Pair>> {
+        loop {
+            if let Some(pair) = self.front.copy.as_mut().and_then(|copy| copy.pop_front()) {
+                let pair = tree.inner.owned(pair);
+                return self.settle(pair);
+            }
+            if self.rest.is_none() {
+                let pair = tree.inner.owned(self.back.copy.as_mut()?.pop_front()?);
+                return self.settle(pair);
+            }
+            let take = Take::front(self.front.copied);
+            if let Err(error) = self.front.fetch(tree, &mut self.rest, take) {
+                return self.settle(Err(error));
+            }
+        }
+    }
+
+    /// The next pair from the back; as [`Cursor::next`].
+    pub(crate) fn next_back(&mut self, tree: &BTree) -> Option<Result<Pair>> {
+        loop {
+            if let Some(pair) = self.back.copy.as_mut().and_then(|copy| copy.pop_back()) {
+                let pair = tree.inner.owned(pair);
+                return self.settle(pair);
+            }
+            if self.rest.is_none() {
+                let pair = tree.inner.owned(self.front.copy.as_mut()?.pop_back()?);
+                return self.settle(pair);
+            }
+            let take = Take::back(self.back.copied);
+            if let Err(error) = self.back.fetch(tree, &mut self.rest, take) {
+                return self.settle(Err(error));
+            }
+        }
+    }
+
     /// Ends the iteration at a failure.
+    #[inline]
     fn settle(&mut self, pair: Result<Pair>) -> Option<Result<Pair>> {
         if pair.is_err() {
-            self.rest = None;
-            self.front.clear();
-            self.back.clear();
+            *self = Cursor::new(None);
         }
         Some(pair)
+    }
+}
+
+impl Side {
+    fn fetch(&mut self, tree: &BTree, rest: &mut Option<Window>, take: Take) -> Result<()> {
+        let copy = self.copy.get_or_insert_with(|| Kept::new(Keep::Pairs));
+        tree.inner.fetch(rest, take, copy)?;
+        self.copied += copy.len();
+        Ok(())
     }
 }
 
@@ -136,39 +194,13 @@ impl Iterator for Range {
     type Item = Result<Pair>;
 
     fn next(&mut self) -> Option<Result<Pair>> {
-        loop {
-            if let Some(pair) = self.front.pop_front() {
-                let pair = self.tree.inner.owned(pair);
-                return self.settle(pair);
-            }
-            if self.rest.is_none() {
-                let pair = self.tree.inner.owned(self.back.pop_front()?);
-                return self.settle(pair);
-            }
-            let take = Take::front(!std::mem::replace(&mut self.begun[0], true));
-            if let Err(error) = self.tree.inner.fetch(&mut self.rest, take, &mut self.front) {
-                return self.settle(Err(error));
-            }
-        }
+        self.cursor.next(&self.tree)
     }
 }
 
 impl DoubleEndedIterator for Range {
     fn next_back(&mut self) -> Option<Result<Pair>> {
-        loop {
-            if let Some(pair) = self.back.pop_back() {
-                let pair = self.tree.inner.owned(pair);
-                return self.settle(pair);
-            }
-            if self.rest.is_none() {
-                let pair = self.tree.inner.owned(self.front.pop_back()?);
-                return self.settle(pair);
-            }
-            let take = Take::back(!std::mem::replace(&mut self.begun[1], true));
-            if let Err(error) = self.tree.inner.fetch(&mut self.rest, take, &mut self.back) {
-                return self.settle(Err(error));
-            }
-        }
+        self.cursor.next_back(&self.tree)
     }
 }
 

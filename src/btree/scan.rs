@@ -1,7 +1,7 @@
 //! Scans with a callback: nothing is allocated per pair, and no latch is held while the callback runs.
 
 use super::cursor::{Take, Window};
-use super::leaf_copy::{Keep, LeafCopy, Taken};
+use super::leaf_copy::{Keep, Kept, Taken};
 use super::{BTree, Inner};
 use crate::error::Result;
 use std::ops::ControlFlow;
@@ -13,23 +13,8 @@ impl BTree {
     ///
     /// # Errors
     /// See [`BTree::get`].
-    pub fn scan(
-        &self,
-        low: &[u8],
-        high: Option<&[u8]>,
-        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let (mut window, mut copy, mut first) = (Window::new(low, high), LeafCopy::default(), true);
-        while window.is_some() {
-            self.inner.fetch(&mut window, Take::front(first), &mut copy)?;
-            first = false;
-            while let Some(pair) = copy.pop_front() {
-                if self.inner.pass(pair, &mut f)?.is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
+    pub fn scan(&self, low: &[u8], high: Option<&[u8]>, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
+        self.scan_window(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
     }
 
     /// Like [`BTree::scan`], in descending order.
@@ -40,12 +25,40 @@ impl BTree {
         &self,
         low: &[u8],
         high: Option<&[u8]>,
+        f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.scan_window_rev(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
+    }
+
+    /// [`BTree::scan`], of a window of the caller's making.
+    pub(crate) fn scan_window(
+        &self,
+        mut window: Option<Window>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut window, mut copy, mut first) = (Window::new(low, high), LeafCopy::default(), true);
+        let (mut copy, mut taken) = (Kept::new(Keep::Pairs), 0);
         while window.is_some() {
-            self.inner.fetch(&mut window, Take::back(first), &mut copy)?;
-            first = false;
+            self.inner.fetch(&mut window, Take::front(taken), &mut copy)?;
+            taken += copy.len();
+            while let Some(pair) = copy.pop_front() {
+                if self.inner.pass(pair, &mut f)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// [`BTree::scan_rev`], of a window of the caller's making.
+    pub(crate) fn scan_window_rev(
+        &self,
+        mut window: Option<Window>,
+        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (mut copy, mut taken) = (Kept::new(Keep::Pairs), 0);
+        while window.is_some() {
+            self.inner.fetch(&mut window, Take::back(taken), &mut copy)?;
+            taken += copy.len();
             while let Some(pair) = copy.pop_back() {
                 if self.inner.pass(pair, &mut f)?.is_break() {
                     return Ok(());
@@ -65,7 +78,8 @@ impl BTree {
         high: Option<&[u8]>,
         mut f: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut window, mut copy) = (Window::new(low, high), LeafCopy::keeping(Keep::Keys));
+        let mut window = Window::new(low.to_vec(), high.map(<[u8]>::to_vec));
+        let mut copy = Kept::new(Keep::Keys);
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
             while let Some(pair) = copy.pop_front() {
@@ -82,7 +96,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn len(&self) -> Result<u64> {
-        let (mut window, mut copy, mut n) = (Window::new(&[], None), LeafCopy::keeping(Keep::Count), 0);
+        let (mut window, mut copy, mut n) = (Window::new(Vec::new(), None), Kept::new(Keep::Count), 0);
         while window.is_some() {
             self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
             n += copy.len() as u64;

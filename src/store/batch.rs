@@ -84,10 +84,10 @@ pub(crate) fn apply(engine: &Arc<Engine>, batch: &Batch, durability: Durability)
     let _call = engine.running.enter()?;
     engine.log()?;
     engine.check_poison()?;
-    if batch.ops.iter().any(|(tree, _)| !Arc::ptr_eq(&tree.inner.engine, engine)) {
+    if batch.ops.iter().any(|(tree, _)| !Arc::ptr_eq(&tree.handle.inner.engine, engine)) {
         return Err(Error::InvalidOption { option: "batch", reason: "it names a tree of another store".into() });
     }
-    let ops: Vec<TreeOp<'_>> = batch.ops.iter().map(|(tree, op)| op.of(&tree.tree)).collect();
+    let ops: Vec<TreeOp<'_>> = batch.ops.iter().map(|(tree, op)| op.of(&tree.handle.tree)).collect();
     engine.make_way(batch.ops.iter().map(|(_, op)| op.value_len()).sum());
     let outcome = engine.with_space(|| BTree::apply(&ops))?;
     engine.batches.add_one();

@@ -66,7 +66,7 @@ impl Store {
             self.inner.engine.acknowledge(created, self.inner.engine.durability)?;
         }
         drop(call);
-        Ok(Tree { inner: self.inner.clone(), tree, name })
+        Ok(Tree::new(self.inner.clone(), tree, name))
     }
 
     /// The tree of that name, or `None`.
@@ -77,7 +77,7 @@ impl Store {
         self.inner.check_open()?;
         let found = self.inner.catalog.tree(&self.inner.engine, name, false)?;
         self.inner.check_open()?;
-        Ok(found.map(|(tree, name, _)| Tree { inner: self.inner.clone(), tree, name }))
+        Ok(found.map(|(tree, name, _)| Tree::new(self.inner.clone(), tree, name)))
     }
 
     /// The names of all trees, in ascending order of their bytes.

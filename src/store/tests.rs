@@ -236,7 +236,7 @@ fn a_tree_number_is_never_used_twice_and_incarnations_rise() {
         incarnation = superblock.incarnation;
         for i in 0..3 {
             let tree = store.tree(&format!("tree {life} {i}")).unwrap();
-            assert!(seen.insert(tree.tree.id()), "{:?} was used before", tree.tree.id());
+            assert!(seen.insert(tree.handle.tree.id()), "{:?} was used before", tree.handle.tree.id());
         }
         // What a crash of the process leaves: the files as they are, without a checkpoint.
         copy_dir(&temp.path().join(life.to_string()), &temp.path().join((life + 1).to_string()));
@@ -391,8 +391,8 @@ fn a_read_that_waited_for_a_change_that_panicked_answers_poisoned() {
     let store = crate::Store::options().page_size(4096).memory(4 << 20).open(temp.path()).unwrap();
     let tree = store.tree("t").unwrap();
     tree.insert("k", [1; 900]).unwrap();
-    let pool = tree.inner.engine.pool.clone();
-    let mut page = pool.exclusive(tree.tree.root(), crate::SizeClass::ZERO).unwrap();
+    let pool = tree.handle.inner.engine.pool.clone();
+    let mut page = pool.exclusive(tree.handle.tree.root(), crate::SizeClass::ZERO).unwrap();
     let readers: [std::thread::JoinHandle<crate::Result<Vec<u8>>>; 3] = [
         std::thread::spawn({
             let tree = tree.clone();

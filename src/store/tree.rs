@@ -4,9 +4,10 @@ use super::key_range::{KeyRange, half_open, prefix_bounds};
 use super::range::Range;
 use super::running::InCallback;
 use super::store_api::Inner;
-use crate::btree::BTree;
+use crate::btree::{BTree, Window};
 use crate::error::Result;
 use crate::sync::Arc;
+use crossbeam_utils::CachePadded;
 use std::ops::ControlFlow;
 
 /// A key and its value.
@@ -29,42 +30,59 @@ impl std::fmt::Display for CasConflict {
 impl std::error::Error for CasConflict {}
 
 /// A named ordered map of byte keys to byte values. Cloning gives another handle to the same tree.
-#[derive(Clone)]
+///
+/// Clone it for each thread: a [`Range`] counts itself in at the handle that it came from, and threads that share a handle
+/// pass the line with that count to and fro.
 pub struct Tree {
+    pub(crate) handle: Arc<CachePadded<Handle>>,
+}
+
+/// What a handle leads to. On lines of its own: the reference count in front of it changes with every range.
+pub(crate) struct Handle {
     pub(crate) inner: Arc<Inner>,
     pub(crate) tree: BTree,
     pub(crate) name: Arc<str>,
 }
 
+impl Clone for Tree {
+    fn clone(&self) -> Tree {
+        let Handle { inner, tree, name } = &**self.handle;
+        Tree::new(inner.clone(), tree.clone(), name.clone())
+    }
+}
+
 impl Tree {
+    pub(crate) fn new(inner: Arc<Inner>, tree: BTree, name: Arc<str>) -> Tree {
+        Tree { handle: Arc::new(CachePadded::new(Handle { inner, tree, name })) }
+    }
+
     /// A read: not counted as running, so what it found only counts if the store was not closed meanwhile. Nor if it was
     /// poisoned: what was found may be half a change, left by a panic while this waited for the latch.
     #[inline]
     pub(crate) fn read<T>(&self, f: impl FnOnce(&BTree) -> Result<T>) -> Result<T> {
-        self.inner.check_open()?;
-        let found = f(&self.tree);
-        self.inner.check_open()?;
-        self.inner.engine.reads.note_one();
+        self.handle.inner.check_open()?;
+        let found = f(&self.handle.tree);
+        self.handle.inner.check_open()?;
+        self.handle.inner.engine.reads.note_one();
         found
     }
 
     /// Notes that what follows, until the guard is dropped, is the caller's code.
     pub(crate) fn in_callback(&self) -> InCallback {
-        InCallback::of(self.inner.engine.id())
+        InCallback::of(self.handle.inner.engine.id())
     }
 
-    /// `f` as a scan calls it: as a callback, and no more once the store is closed or poisoned.
+    /// `f` as a scan calls it: no more once the store is closed or poisoned.
     fn guarded<'f>(
         &'f self,
         closed: &'f mut Result<()>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f,
     ) -> impl FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'f {
         move |key, value| {
-            *closed = self.inner.check_open();
+            *closed = self.handle.inner.check_open();
             if closed.is_err() {
                 return ControlFlow::Break(());
             }
-            let _callback = self.in_callback();
             f(key, value)
         }
     }
@@ -74,7 +92,7 @@ impl Tree {
     /// The name it was opened by.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.handle.name
     }
 
     /// The value of `key`. Cost: one descent and one copy. The memory for a large value is the caller's, beside the budget;
@@ -120,15 +138,15 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        self.inner.check_open()?;
-        let running = &self.inner.engine.running;
-        let found = self.tree.get_with(key.as_ref(), |value| {
+        self.handle.inner.check_open()?;
+        let running = &self.handle.inner.engine.running;
+        let found = self.handle.tree.get_with(key.as_ref(), |value| {
             // What was found counts only if the store was not closed meanwhile.
             running.check()?;
             let _callback = self.in_callback();
             Ok(f(value))
         });
-        self.inner.engine.reads.add_one();
+        self.handle.inner.engine.reads.add_one();
         match found {
             Ok(Some(result)) => result.map(Some),
             Ok(None) => running.check().map(|()| None),
@@ -143,11 +161,11 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`]; `f` was called for some of the keys then.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], mut f: impl FnMut(usize, Option<&[u8]>)) -> Result<()> {
-        self.inner.check_open()?;
-        let running = &self.inner.engine.running;
+        self.handle.inner.check_open()?;
+        let running = &self.handle.inner.engine.running;
         // What was read while the store was being closed is not told: as elsewhere, the flag is looked at after the read.
         let mut open = Ok(());
-        self.tree.get_many(keys, |index, value| {
+        self.handle.tree.get_many(keys, |index, value| {
             if open.is_ok() {
                 open = running.check();
             }
@@ -156,7 +174,7 @@ impl Tree {
                 f(index, value);
             }
         })?;
-        self.inner.engine.reads.note(keys.len() as u64);
+        self.handle.inner.engine.reads.note(keys.len() as u64);
         open.and_then(|()| running.check())
     }
 
@@ -171,13 +189,13 @@ impl Tree {
     /// The pairs of a range, from both ends. Not a snapshot; see [`Range`].
     #[must_use]
     pub fn range(&self, range: impl KeyRange) -> Range {
-        Range::new(self.clone(), range.bounds())
+        Range::new(self, range.bounds())
     }
 
     /// The pairs whose keys begin with `prefix`.
     #[must_use]
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
-        Range::new(self.clone(), prefix_bounds(prefix.as_ref()))
+        Range::new(self, prefix_bounds(prefix.as_ref()))
     }
 
     /// All pairs.
@@ -192,9 +210,10 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn scan(&self, range: impl KeyRange, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        let Some((low, high)) = half_open(range.bounds()) else { return self.inner.check_open() };
+        let Some((low, high)) = half_open(range.bounds()) else { return self.handle.inner.check_open() };
         let mut closed = Ok(());
-        self.read(|tree| tree.scan(&low, high.as_deref(), self.guarded(&mut closed, f)))?;
+        let _callback = self.in_callback();
+        self.read(|tree| tree.scan_window(Window::new(low, high), self.guarded(&mut closed, f)))?;
         closed
     }
 
@@ -203,9 +222,10 @@ impl Tree {
     /// # Errors
     /// See [`Tree::get`].
     pub fn scan_rev(&self, range: impl KeyRange, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        let Some((low, high)) = half_open(range.bounds()) else { return self.inner.check_open() };
+        let Some((low, high)) = half_open(range.bounds()) else { return self.handle.inner.check_open() };
         let mut closed = Ok(());
-        self.read(|tree| tree.scan_rev(&low, high.as_deref(), self.guarded(&mut closed, f)))?;
+        let _callback = self.in_callback();
+        self.read(|tree| tree.scan_window_rev(Window::new(low, high), self.guarded(&mut closed, f)))?;
         closed
     }
 
@@ -244,6 +264,6 @@ impl Tree {
 
 impl std::fmt::Debug for Tree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tree").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Tree").field("name", &self.handle.name).finish_non_exhaustive()
     }
 }

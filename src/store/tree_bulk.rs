@@ -16,8 +16,8 @@ impl Tree {
     /// [`Tree::insert`]. **Not atomic:** what was loaded before the error stays, as does what a crash finds linked; it is
     /// always a prefix of the input.
     pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, sorted: impl IntoIterator<Item = (K, V)>) -> Result<u64> {
-        let engine = &self.inner.engine;
-        let mut load = self.tree.bulk_load();
+        let engine = &self.handle.inner.engine;
+        let mut load = self.handle.tree.bulk_load();
         let mut input = {
             let _callback = self.in_callback();
             sorted.into_iter()
@@ -47,7 +47,7 @@ impl Tree {
 
     /// A part of a long write: counted as running, tried again once there is space.
     fn step<T>(&self, f: impl FnMut() -> Result<T>) -> Result<T> {
-        let engine = &self.inner.engine;
+        let engine = &self.handle.inner.engine;
         let _call = engine.running.enter()?;
         engine.log()?;
         engine.check_poison()?;

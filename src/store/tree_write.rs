@@ -9,7 +9,7 @@ use crate::types::Lsn;
 impl Tree {
     /// A write: counted as running; waits as the store's durability says for the LSN it gives.
     fn write<T>(&self, f: impl FnMut(&BTree) -> Result<(T, Lsn)>) -> Result<T> {
-        let engine = &self.inner.engine;
+        let engine = &self.handle.inner.engine;
         let _call = engine.running.enter()?;
         let (result, lsn) = self.write_unacknowledged(f)?;
         engine.acknowledge(lsn, engine.durability)?;
@@ -20,19 +20,19 @@ impl Tree {
     #[inline]
     fn make_way(&self, value: Option<&[u8]>) {
         if let Some(value) = value
-            && value.len() >= self.tree.pool().page_size()
-            && let Ok(_call) = self.inner.engine.running.enter()
+            && value.len() >= self.handle.tree.pool().page_size()
+            && let Ok(_call) = self.handle.inner.engine.running.enter()
         {
-            self.inner.engine.make_way(value.len());
+            self.handle.inner.engine.make_way(value.len());
         }
     }
 
     /// The write without the wait; the call is counted already.
     fn write_unacknowledged<T>(&self, mut f: impl FnMut(&BTree) -> Result<(T, Lsn)>) -> Result<(T, Lsn)> {
-        let engine = &self.inner.engine;
+        let engine = &self.handle.inner.engine;
         engine.log()?;
         engine.check_poison()?;
-        let done = engine.with_space(|| f(&self.tree))?;
+        let done = engine.with_space(|| f(&self.handle.tree))?;
         engine.after_write();
         Ok(done)
     }
@@ -116,7 +116,7 @@ impl Tree {
         key: impl AsRef<[u8]>,
         mut f: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
     ) -> Result<Option<Vec<u8>>> {
-        let (engine, key) = (&self.inner.engine, key.as_ref());
+        let (engine, key) = (&self.handle.inner.engine, key.as_ref());
         let mut current = self.get(key)?;
         loop {
             let callback = self.in_callback();
@@ -168,7 +168,7 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`]; the steps done before stay done.
     pub fn remove_range(&self, range: impl KeyRange) -> Result<u64> {
-        let engine = &self.inner.engine;
+        let engine = &self.handle.inner.engine;
         let Some((low, high)) = half_open(range.bounds()) else { return self.write(|_| Ok((0, Lsn::NONE))) };
         let (mut removed, mut last, mut next) = (0, Lsn::NONE, Some(low));
         let mut outcome = Ok(());

@@ -276,13 +276,4 @@ impl SlottedPage<'_> {
             })
         })
     }
-
-    /// Appends the bytes that this node cuts from its keys.
-    pub(super) fn prefix(&self, out: &mut Vec<u8>) -> Result<(), OutOfBounds> {
-        let (at, n) = self.lower_range()?;
-        if self.prefix_len() > n {
-            return Err(OutOfBounds);
-        }
-        self.page.append_to(at, self.prefix_len(), out)
-    }
 }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::page::header;
 use crate::types::{PageId, TreeId};
-use core::ops::Range;
 
 /// A node to read from: optimistically, under a latch, or in private memory. Opening it costs one load.
 #[derive(Clone, Copy, Debug)]
@@ -267,19 +266,32 @@ impl<'a> SlottedPage<'a> {
         self.page.append_to(self.key_at(slot), slot.key_len, out)
     }
 
-    /// Where the two pieces of the whole key of slot `i` lie: the prefix that the node cuts off, and what it stores.
+    /// Appends the prefix that the node cuts off its keys to `out`.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] on a damaged or torn page.
+    #[inline]
+    pub fn prefix(&self, out: &mut Vec<u8>) -> Result<(), OutOfBounds> {
+        if self.prefix_len() == 0 {
+            return Ok(());
+        }
+        let (at, n) = self.lower_range()?;
+        if self.prefix_len() > n {
+            return Err(OutOfBounds);
+        }
+        self.page.append_to(at, self.prefix_len(), out)
+    }
+
+    /// Slot `i` of a leaf, where its key without the prefix lies in the page, and the length of the value that follows it
+    /// there, in bytes.
     ///
     /// # Errors
     /// [`OutOfBounds`] on a damaged or torn page.
     #[inline(always)]
-    pub fn key_ranges(&self, i: usize) -> Result<(Range<usize>, Range<usize>), OutOfBounds> {
+    pub fn pair(&self, i: usize) -> Result<(Slot, usize, usize), OutOfBounds> {
         let slot = self.slot(i)?;
-        let (at, n) = if self.prefix_len() == 0 { (0, 0) } else { self.lower_range()? };
-        let suffix = self.key_at(slot)..self.key_at(slot) + slot.key_len;
-        if self.prefix_len() > n || at + n > self.page.len() || suffix.end > self.page.len() {
-            return Err(OutOfBounds);
-        }
-        Ok((at..at + self.prefix_len(), suffix))
+        let value_len = usize::from(self.page.u16(slot.offset)?);
+        Ok((slot, slot.offset + VALUE_LENGTH_BYTES, value_len))
     }
 
     /// Asks for the cache lines of the entry in slot `i` ([`PageReader::prefetch`]).

@@ -115,6 +115,16 @@ impl SlottedPage<'_> {
         }
     }
 
+    /// Asks for the fences' first lines.
+    #[inline(always)]
+    pub fn prefetch_fences(&self) {
+        for at in [LOWER, UPPER] {
+            if let Ok(word) = self.page.u32(at) {
+                self.page.prefetch(word as usize & 0xffff);
+            }
+        }
+    }
+
     /// Asks for what the rest of the search will read: in an inner node all slots that are left, and the references that go
     /// with them. A search that waited for one line at a time would wait four times.
     #[inline(always)]
