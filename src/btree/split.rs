@@ -238,7 +238,7 @@ impl Inner {
             let parts = vec![
                 Part { page: parent, op: above, payload: up },
                 Part { page: target.page, op: cut, payload: separator },
-                Part { page: new.into_page(), op: ops::INIT, payload: content },
+                Part { page: new.into_unwritten(), op: ops::INIT, payload: content },
             ];
             self.commit(room.take(), parts)?;
             Ok(Step::Done)
@@ -262,8 +262,8 @@ impl Inner {
             Content::encode_root(self.tree, level + 1, separator, children, root);
             let parts = vec![
                 Part { page: target.page, op: ops::REBUILD, payload: root },
-                Part { page: first.into_page(), op: ops::INIT, payload: left },
-                Part { page: second.into_page(), op: ops::INIT, payload: right },
+                Part { page: first.into_unwritten(), op: ops::INIT, payload: left },
+                Part { page: second.into_unwritten(), op: ops::INIT, payload: right },
             ];
             self.commit(room.take(), parts)?;
             Ok(Step::Done)

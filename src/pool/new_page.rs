@@ -96,7 +96,18 @@ impl<'p> NewPage<'p> {
     /// The page, zeroed and exclusively latched. Cannot fail. From here on the place belongs to the record that is about
     /// to be appended; whoever appends it tells the allocator ([`super::Allocator::apply_allocation`]).
     #[must_use]
-    pub fn into_page(mut self) -> PageMut<'p> {
+    pub fn into_page(self) -> PageMut<'p> {
+        self.take(true)
+    }
+
+    /// [`NewPage::into_page`] for whoever writes every byte of it: it holds what the frame held before.
+    #[must_use]
+    #[cfg(feature = "btree")]
+    pub(crate) fn into_unwritten(self) -> PageMut<'p> {
+        self.take(false)
+    }
+
+    fn take(mut self, zeroed: bool) -> PageMut<'p> {
         let claimed = self.frame.take().unwrap_or_else(|| unreachable!("a reservation has its frame until it is used"));
         let (pool, frame) = (self.pool, claimed.id());
         let frames = &pool.frames[self.class.get() as usize];
@@ -112,8 +123,10 @@ impl<'p> NewPage<'p> {
         claimed.hand_over();
         header.set_page(self.id);
         header.set_warmth(super::frame::WARM);
-        // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
-        unsafe { PageWriter::new(data, frames.bytes) }.fill(0, frames.bytes, 0);
+        if zeroed {
+            // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
+            unsafe { PageWriter::new(data, frames.bytes) }.fill(0, frames.bytes, 0);
+        }
         PageMut::new(pool, header, data, self.id, self.class, guard)
     }
 }

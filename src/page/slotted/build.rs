@@ -5,14 +5,24 @@
 
 use super::content::Encoder;
 use super::edit::{EditError, SlottedPageMut};
+use super::repack::Beside;
 use super::*;
 use crate::page::header::{self, set_swip_array};
-use crate::types::{PageId, PageKind, SizeClass};
+use crate::types::{PageId, PageKind, SizeClass, TreeId};
 
 /// The capacity a rebuilt inner node gets: a multiple of the step with room to grow, or just what it needs.
 fn capacity_for(count: usize, spare: usize) -> usize {
     let wanted = (count / CAPACITY_STEP + 1) * CAPACITY_STEP;
     if (wanted - count) * (SLOT_BYTES + WORD_BYTES) <= spare / 2 { wanted } else { count }
+}
+
+/// What a node is, beside its fences and what it holds.
+pub(super) struct Shape {
+    pub(super) tree: TreeId,
+    pub(super) level: u8,
+    pub(super) count: usize,
+    pub(super) prefix: usize,
+    pub(super) capacity: usize,
 }
 
 impl SlottedPageMut<'_> {
@@ -33,23 +43,9 @@ impl SlottedPageMut<'_> {
         check_order(content)?;
         let prefix = content.prefix_len();
         let capacity = if content.level == 0 { 0 } else { capacity_for(content.count, spare.saturating_sub(keep)) };
+        let shape = Shape { tree: content.tree, level: content.level, count: content.count, prefix, capacity };
+        let mut heap = self.write_shape(shape, content.lower, content.upper);
         let page = &mut self.page;
-        page.fill(NODE, size - NODE, 0);
-        page.set_u8(header::KIND, PageKind::BTREE.get());
-        page.set_u8(header::CLASS, SizeClass::ZERO.get());
-        page.set_u32(header::TREE, content.tree.get());
-        page.set_u8(LEVEL, content.level);
-        page.set_u8(LEVEL + 1, if content.upper.is_some() { HAS_UPPER } else { 0 });
-        page.set_u16(COUNT, content.count as u16);
-        page.set_u16(PREFIX, prefix as u16);
-        page.set_u16(CAPACITY, capacity as u16);
-        let mut heap = size;
-        for (at, fence) in [(LOWER, content.lower), (UPPER, content.upper.unwrap_or_default())] {
-            heap -= fence.len();
-            page.write(heap, fence);
-            page.set_u16(at, if fence.is_empty() { 0 } else { heap as u16 });
-            page.set_u16(at + 2, fence.len() as u16);
-        }
         for (i, entry) in content.entries().enumerate() {
             if content.level == 0 {
                 heap -= entry.value.len();
@@ -65,7 +61,9 @@ impl SlottedPageMut<'_> {
             page.set_u64(SLOTS + i * SLOT_BYTES, slot.to_word());
         }
         page.set_u32(HEAP_START, heap as u32);
-        let references = SLOTS + capacity * SLOT_BYTES;
+        // What was written is not written twice: zeros are for what lies between.
+        let (slots_end, references) = (SLOTS + content.count * SLOT_BYTES, SLOTS + capacity * SLOT_BYTES);
+        page.fill(slots_end, heap - slots_end, 0);
         for (i, child) in content.children().enumerate() {
             page.set_word(references + i * WORD_BYTES, inner::child_word(child));
         }
@@ -74,6 +72,28 @@ impl SlottedPageMut<'_> {
             _ => set_swip_array(page, references, content.count + 1),
         }
         self.refresh_hints(0)
+    }
+
+    /// Writes everything in front of the slots, and the fences; returns the heap's start below them.
+    pub(super) fn write_shape(&mut self, shape: Shape, lower: &[u8], upper: Option<&[u8]>) -> usize {
+        let page = &mut self.page;
+        page.set_u8(header::KIND, PageKind::BTREE.get());
+        page.set_u8(header::CLASS, SizeClass::ZERO.get());
+        page.set_u32(header::TREE, shape.tree.get());
+        page.fill(NODE, SLOTS - NODE, 0);
+        page.set_u8(LEVEL, shape.level);
+        page.set_u8(LEVEL + 1, if upper.is_some() { HAS_UPPER } else { 0 });
+        page.set_u16(COUNT, shape.count as u16);
+        page.set_u16(PREFIX, shape.prefix as u16);
+        page.set_u16(CAPACITY, shape.capacity as u16);
+        let mut heap = page.len();
+        for (at, fence) in [(LOWER, lower), (UPPER, upper.unwrap_or_default())] {
+            heap -= fence.len();
+            page.write(heap, fence);
+            page.set_u16(at, if fence.is_empty() { 0 } else { heap as u16 });
+            page.set_u16(at + 2, fence.len() as u16);
+        }
+        heap
     }
 
     /// Writes the page header of a page that is new or gets a new life, then [`SlottedPageMut::build`]s it.
@@ -104,6 +124,9 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Damaged`] if the page is not a sound node.
     pub fn compact(&mut self, keep: usize) -> Result<(), EditError> {
+        if self.node()?.is_leaf() {
+            return self.repack(None, None, |node| Ok(0..node.count()), Beside::Nothing);
+        }
         self.rebuild(keep, |node, out| Ok(node.encode_all(out)?))
     }
 
@@ -113,6 +136,10 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Damaged`] if `separator` does not lie between the fences or is none, or the page is not a sound node.
     pub fn truncate(&mut self, separator: &[u8]) -> Result<(), EditError> {
+        if self.node()?.is_leaf() {
+            let kept = |node: &SlottedPage<'_>| Ok(0..node.search(separator)?.slot());
+            return self.repack(None, Some(separator), kept, Beside::Nothing);
+        }
         self.rebuild(0, |node, out| {
             scratch::with(|lower| {
                 node.lower_fence(lower)?;
@@ -136,6 +163,9 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Damaged`] if they are not neighbours of one level or do not fit one page.
     pub fn absorb(&mut self, right: &Content<'_>) -> Result<(), EditError> {
+        if self.node()?.is_leaf() {
+            return self.repack(None, None, |node| Ok(0..node.count()), Beside::Right(right));
+        }
         self.rebuild(0, |node, out| {
             scratch::with(|lower| {
                 scratch::with(|upper| {
@@ -166,7 +196,7 @@ impl SlottedPageMut<'_> {
 }
 
 /// Keys ascending, and between the fences (B2).
-fn check_order(content: &Content<'_>) -> Result<(), EditError> {
+pub(super) fn check_order(content: &Content<'_>) -> Result<(), EditError> {
     let prefix = content.prefix_len();
     let lower = &content.lower[prefix..];
     let upper = content.upper.map(|upper| &upper[prefix..]);

@@ -50,6 +50,7 @@ mod edit;
 mod extend;
 mod inner;
 mod read;
+mod repack;
 pub(crate) mod scratch;
 mod search;
 mod separator;

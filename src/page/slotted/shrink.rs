@@ -1,6 +1,7 @@
 //! Nodes that lose records or children by the run, and right nodes that take over their left neighbour.
 
 use super::content::Encoder;
+use super::repack::Beside;
 use super::*;
 use crate::page::header::set_swip_array;
 
@@ -63,6 +64,9 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Damaged`] if they are not neighbours of one level or do not fit one page.
     pub fn absorb_left(&mut self, left: &Content<'_>) -> Result<(), EditError> {
+        if self.node()?.is_leaf() {
+            return self.repack(None, None, |node| Ok(0..node.count()), Beside::Left(left));
+        }
         self.rebuild(0, |node, out| {
             scratch::with(|lower| {
                 scratch::with(|upper| {
@@ -99,6 +103,10 @@ impl SlottedPageMut<'_> {
     /// # Errors
     /// [`EditError::Damaged`] if `separator` does not lie between the fences or is none, or the page is not a sound node.
     pub fn raise(&mut self, separator: &[u8]) -> Result<(), EditError> {
+        if self.node()?.is_leaf() {
+            let kept = |node: &SlottedPage<'_>| Ok(node.search(separator)?.slot()..node.count());
+            return self.repack(Some(separator), None, kept, Beside::Nothing);
+        }
         self.rebuild(0, |node, out| {
             scratch::with(|fence| {
                 node.lower_fence(fence)?;
