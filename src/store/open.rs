@@ -40,7 +40,7 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
     let (wal, pool) = options.plan(page_size, disk.deterministic())?;
     let source = Source { files: &files, disk: &disk, page_file: &page_file, options: &options, found, wal, pool };
     let recovered = source.recover()?;
-    let engine = engine(&options, &disk, &files, page_file.clone(), &found, recovered);
+    let engine = engine(&options, &disk, &files, &found, recovered);
     begin_writing(&engine, &disk, &found)?;
     let catalog = Arc::new(Catalog::open(&engine)?);
     let threads = Threads::new(engine.stop.clone());
@@ -83,14 +83,13 @@ fn engine(
     options: &StoreOptions,
     disk: &Arc<dyn Disk>,
     files: &Files,
-    page_file: Arc<dyn crate::io::DiskFile>,
     found: &Found,
     recovered: Recovered,
 ) -> Arc<Engine> {
     let Recovered { page_store, pool, wal, superblock, end, records } = recovered;
     Arc::new(Engine {
         files: files.clone(),
-        page_file,
+        page_file: page_store.file().clone(),
         page_store,
         pool,
         wal,
