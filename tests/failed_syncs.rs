@@ -1,4 +1,5 @@
-//! Syncs that fail beside others that do not: no success of one makes good what another one lost (P9).
+//! Syncs that fail beside others that do not: no success of one makes good what another one lost (P9). And syncs that
+//! never came, because the process ended before them: who opens the store next owes them.
 //!
 //! What a failed sync covered may be gone after a crash whatever later ones answer, so each story here ends in crashes from
 //! many seeds: what is there then must be whole, and what was acknowledged must be there.
@@ -322,4 +323,111 @@ fn a_checkpoint_beside_a_load_whose_sync_fails() {
         went_on += u32::from(made.is_ok());
     }
     assert_eq!(went_on, 0, "checkpoints that took pages for clean that may be lost");
+}
+
+/// What becomes of the sync that is to make a new store's name durable.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// It never comes: the process has ended.
+    Killed,
+    /// It fails.
+    Fails,
+}
+
+/// A disk on which a creation ends once `at`, or what is in it, got its name.
+#[derive(Clone, Debug)]
+struct Ends {
+    disk: SimDisk,
+    at: &'static str,
+    ending: Ending,
+    over: Arc<AtomicBool>,
+}
+
+impl Ends {
+    fn named(&self, path: &Path) {
+        if path == Path::new(self.at) {
+            self.over.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Disk for Ends {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path, mode)
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
+        self.disk.kind(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)?;
+        self.named(path);
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)?;
+        self.named(to);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.over.load(Ordering::SeqCst) {
+            match self.ending {
+                Ending::Killed => panic!("the process ends here"),
+                Ending::Fails => {
+                    self.disk.set_faults(FaultPlan::new().fail(FaultOp::SyncDir, 1, io::ErrorKind::Other));
+                }
+            }
+        }
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.disk.lock(path, kind, create)
+    }
+}
+
+/// A creation ends before a name is durable. Opened again before any crash, it is a store like any other: what is answered
+/// with `Ok` then must survive one.
+fn a_creation_that_ends(at: &'static str, ending: Ending) {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let ends = Ends { disk: disk.clone(), at, ending, over: Arc::default() };
+        let over = ends.over.clone();
+        let ended = as_thread("creation", move || options(Arc::new(ends)).open("/dir/s").map(drop)).join();
+        assert!(over.load(Ordering::SeqCst) && !matches!(ended, Ok(Ok(()))), "{at}");
+        disk.set_faults(FaultPlan::new());
+        let store = options(Arc::new(disk.clone())).open("/dir/s").unwrap();
+        store.tree("t").unwrap().insert("k", "v").unwrap();
+        let after = options(Arc::new(disk.crash(seed + 100))).create(false);
+        drop(store);
+        let store = after.open("/dir/s").unwrap_or_else(|error| panic!("{at}, seed {seed}: {error}"));
+        assert_eq!(store.tree("t").unwrap().get("k").unwrap().as_deref(), Some(&b"v"[..]), "{at}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_creation_that_ended_before_its_name_was_durable() {
+    a_creation_that_ends("/dir/s/pages", Ending::Killed);
+}
+
+#[test]
+fn a_creation_that_ended_before_its_directory_was_durable() {
+    a_creation_that_ends("/dir/s", Ending::Killed);
+    a_creation_that_ends("/dir", Ending::Killed);
+}
+
+#[test]
+fn a_creation_whose_name_could_not_be_made_durable() {
+    a_creation_that_ends("/dir/s/pages", Ending::Fails);
 }

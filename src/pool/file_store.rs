@@ -26,7 +26,7 @@ pub struct FilePageStore {
 
 impl FilePageStore {
     /// Over an open page file, which nobody else may sync from here on. `retired` is the batch number in the superblock;
-    /// torn pages of a later batch are restored first, unless `read_only`.
+    /// pages of a later batch are made whole and durable first, unless `read_only`.
     ///
     /// # Errors
     /// `Io`.

@@ -75,6 +75,8 @@ fn enter(options: &StoreOptions, disk: &Arc<dyn Disk>, files: &Files) -> Result<
             return Err(Error::NotFound { what: format!("a store in {}", files.dir.display()) });
         }
         files.create(disk, options, plan?.0)?;
+    } else if !options.read_only {
+        files.sync_names(&**disk)?;
     }
     Ok((lock, None))
 }
