@@ -2,7 +2,7 @@
 
 mod wal_support;
 
-use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode};
+use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode, WriteObserver};
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
 use pagebox::wal::{LogPressure, SyncMethod, Wal};
 use pagebox::{Error, Lsn, Result};
@@ -155,6 +155,31 @@ fn a_failed_write_or_sync_poisons_for_good() {
             assert_eq!((raw.stats().writes, log.durable_lsn()), (written, safe));
         }
     }
+}
+
+/// Poisons the log while it writes a group.
+struct Poisons(Mutex<Option<Arc<Wal>>>);
+
+impl WriteObserver for Poisons {
+    fn on_write(&self, _: &Path, _: u64, _: &[u8]) -> std::result::Result<(), String> {
+        let log = self.0.lock().unwrap().take();
+        if let Some(log) = log {
+            log.poison("what the records rely on is lost");
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_while_the_log_is_poisoned_does_not_become_durable() {
+    let (raw, disk) = sim();
+    let log = Arc::new(create(&disk, small()).unwrap());
+    let safe = append(&log, 1, 10).unwrap();
+    log.commit(safe).unwrap();
+    let lsn = append(&log, 2, 10).unwrap();
+    raw.observe(Arc::new(Poisons(Mutex::new(Some(log.clone())))));
+    assert!(matches!(log.commit(lsn), Err(Error::Poisoned { .. })));
+    assert_eq!(log.durable_lsn(), safe);
 }
 
 #[test]

@@ -94,14 +94,15 @@ impl BufferPool {
         self.store.write_unlogged(page.id, image)
     }
 
-    /// Makes all content written before durable, and the length of the file that it needs. After a failure nobody knows
-    /// what is on disk: the pool is poisoned then.
+    /// Makes all content written before durable, and the length of the file that it needs. After a failure, of this sync
+    /// or of another one meanwhile, nobody knows what is on disk: the pool is poisoned then (P9).
     ///
     /// # Errors
     /// `Io`, `Poisoned`.
     pub fn sync_content(&self) -> Result<()> {
         self.check_poison()?;
-        self.store.sync().inspect_err(|error| self.poison(&format!("syncing a large value failed: {error}")))
+        self.store.sync().inspect_err(|error| self.poison(&format!("syncing a large value failed: {error}")))?;
+        self.check_poison()
     }
 
     /// Takes away every frame that holds a page at a place in `extent`, which is reserved: a node that lived there may be

@@ -2,15 +2,18 @@
 
 use super::double_write::{self, DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
 use super::page_store::{PageImage, PageStore};
+use super::sync_gate::GatedFile;
 use crate::error::{Error, Result, Site};
 use crate::io::DiskFile;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::types::PageId;
 use std::path::PathBuf;
 
-/// The page file of a store: superblocks (not its business), the double-write area, pages.
+/// The page file of a store: superblocks (not its business), the double-write area, pages. After a sync of it that failed,
+/// none succeeds (P9).
 #[derive(Debug)]
 pub struct FilePageStore {
+    /// Behind its gate: all syncs go through this, whoever makes them.
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     page_size: usize,
@@ -22,8 +25,8 @@ pub struct FilePageStore {
 }
 
 impl FilePageStore {
-    /// Over an open page file. `retired` is the batch number in the superblock; torn pages of a later batch are restored
-    /// first, unless `read_only`.
+    /// Over an open page file, which nobody else may sync from here on. `retired` is the batch number in the superblock;
+    /// pages of a later batch are made whole and durable first, unless `read_only`.
     ///
     /// # Errors
     /// `Io`.
@@ -35,6 +38,7 @@ impl FilePageStore {
         retired: u64,
         read_only: bool,
     ) -> Result<FilePageStore> {
+        let file: Arc<dyn DiskFile> = Arc::new(GatedFile::new(file));
         if !read_only {
             double_write::restore(&*file, page_size, store_id, retired)?;
         }
@@ -46,6 +50,12 @@ impl FilePageStore {
     #[must_use]
     pub fn first_page_of(page_size: usize) -> PageId {
         PageId::new((DOUBLE_WRITE_START + DOUBLE_WRITE_BYTES).div_ceil(page_size as u64))
+    }
+
+    /// The page file, for those who write other parts of it: its syncs are the ones that all others go by (P9).
+    #[cfg(feature = "btree")]
+    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
     }
 
     /// The number of the last batch that is wholly in place: what a superblock may call retired.

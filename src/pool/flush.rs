@@ -5,7 +5,7 @@
 //! | copy under the shared latch, `WRITING` set | nobody | at most one write per frame in flight (P4) |
 //! | checksum of the copy | anybody | |
 //! | log durable to the greatest LSN copied | anybody | the WAL rule (P5) |
-//! | copies to the double-write area, sync; the same copies in place, sync | anybody | a torn page has an intact copy (P7) |
+//! | copies to the double-write area, sync; the same copies in place, sync | anybody | a torn page has an intact copy (P7); no sync failed (P9) |
 //! | under the shared latch, by try: same version as when copied? then clean | nobody | P6 |
 //!
 //! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
@@ -174,7 +174,9 @@ impl BufferPool {
         let newest = if cfg!(pagebox_break = "wal_rule") { Lsn::NONE } else { newest };
         let result = self.log.make_durable(newest).and_then(|()| {
             let used = buffer.used;
-            self.store.write_batch(&mut buffer.bytes[..used], &buffer.images)
+            self.store.write_batch(&mut buffer.bytes[..used], &buffer.images)?;
+            // Poisoned meanwhile: what is on disk is unknown, of these pages too.
+            self.check_poison()
         });
         match &result {
             Ok(()) | Err(Error::NoSpace { .. }) => {}

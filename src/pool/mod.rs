@@ -14,7 +14,8 @@
 //! Frames cool: the clock hand (`evict`) takes warmth from frames it passes; a frame that is touched while cold becomes
 //! warm again; one that is still cold when the hand comes back is evicted if clean, or collected into a write batch if
 //! dirty. Dirty pages are written by `flush`: copied under the shared latch, checksummed, the log made durable up to
-//! their LSN (P5), written to the double-write area, synced, written in place, synced; only then are they clean (P6).
+//! their LSN (P5), written to the double-write area, synced, written in place, synced; only then are they clean (P6). All
+//! syncs of the page file pass one gate (`sync_gate`), which lets none succeed after one that failed (P9).
 //!
 //! # Pages that are not there yet
 //!
@@ -45,6 +46,7 @@ mod page_store;
 mod readers;
 mod region;
 mod space;
+mod sync_gate;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -79,6 +81,12 @@ pub trait DurableLog: Send + Sync {
     /// # Errors
     /// The log's own failure; the pool then writes none of the pages that needed it.
     fn make_durable(&self, lsn: Lsn) -> Result<()>;
+
+    /// The pool is poisoned: nothing may become durable any more that is not by now, for what it relies on may be lost (P9).
+    /// Called perhaps with pages latched, and more than once: no foreign code may run in it.
+    fn poison(&self, cause: &str) {
+        let _ = cause;
+    }
 }
 
 /// No log at all: for pools of unlogged pages.
@@ -218,12 +226,11 @@ impl BufferPool {
         }
     }
 
-    /// Makes every later call that could read or write a changed page fail with [`Error::Poisoned`].
+    /// Makes every later call that could read or write a changed page fail with [`Error::Poisoned`], and tells the log.
     pub fn poison(&self, cause: &str) {
-        let mut slot = self.poison_cause.lock();
-        if slot.is_none() {
-            *slot = Some(cause.into());
-        }
+        let cause: Arc<str> = self.poison_cause.lock().get_or_insert_with(|| cause.into()).clone();
+        // Before the flag: who finds the pool poisoned finds no log that still makes something durable.
+        self.log.poison(&cause);
         // Release: pairs with the Acquire in `check_poison`, which then finds the cause.
         self.poisoned.store(true, Ordering::Release);
     }

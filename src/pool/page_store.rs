@@ -64,7 +64,8 @@ pub trait PageStore: Send + Sync {
         images.try_for_each(|(id, page)| self.write_unlogged(PageId::new(id), page))
     }
 
-    /// Makes all earlier writes durable.
+    /// Makes all earlier writes durable. Called from many threads at once, beside `write_batch`, whose syncs count as well:
+    /// after one that failed, none may succeed any more, whoever asks for it (P9).
     ///
     /// # Errors
     /// `Io`; nothing may be trusted after it.

@@ -3,6 +3,7 @@
 mod damage;
 mod failures;
 mod races;
+mod syncs;
 
 use super::*;
 use crate::page::header::PageHeader;
@@ -18,12 +19,16 @@ const SWIPS: usize = 72;
 #[derive(Default)]
 struct FakeLog {
     durable: StdU64,
+    poisoned: AtomicBool,
 }
 
 impl DurableLog for FakeLog {
     fn make_durable(&self, lsn: Lsn) -> Result<()> {
         self.durable.fetch_max(lsn.get(), Ordering::SeqCst);
         Ok(())
+    }
+    fn poison(&self, _: &str) {
+        self.poisoned.store(true, Ordering::SeqCst);
     }
 }
 
@@ -48,6 +53,8 @@ struct Watch {
     on_read: Hook,
     /// Before a batch is written; the page is its first.
     on_write: Hook,
+    /// Before a sync.
+    on_sync: Hook,
 }
 
 impl PageStore for Watch {
@@ -85,6 +92,7 @@ impl PageStore for Watch {
         self.inner.write_unlogged(start, bytes)
     }
     fn sync(&self) -> Result<()> {
+        run(&self.on_sync, PageId::NONE);
         Ok(())
     }
 }
@@ -106,6 +114,7 @@ fn rig(memory: usize) -> Rig {
         full: AtomicBool::new(false),
         on_read: Mutex::new(None),
         on_write: Mutex::new(None),
+        on_sync: Mutex::new(None),
     });
     let options = PoolOptions::default().memory(memory).wait(std::time::Duration::from_millis(300));
     let pool = Arc::new(BufferPool::new(store.clone(), log.clone(), options).unwrap());

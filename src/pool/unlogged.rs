@@ -53,13 +53,14 @@ impl BufferPool {
         self.store.write_run(start, bytes)
     }
 
-    /// Makes what [`BufferPool::write_run`] wrote durable. A failure poisons the pool: what is on disk is unknown.
+    /// Makes what [`BufferPool::write_run`] wrote durable. A failure poisons the pool: what is on disk is unknown (P9).
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io`, `Poisoned`.
     pub(crate) fn sync_runs(&self) -> Result<()> {
         self.check_poison()?;
-        self.store.sync().inspect_err(|error| self.poison(&format!("syncing pages failed: {error}")))
+        self.store.sync().inspect_err(|error| self.poison(&format!("syncing pages failed: {error}")))?;
+        self.check_poison()
     }
 
     /// Throws away what memory still holds of former lives of a run that was just written: a reader that was held up may

@@ -46,6 +46,8 @@ fn flush_log(engine: &Engine) {
     while !engine.stop.is_stopped() {
         let wanted = wal.wait_flush_request(step);
         if wal.poisoned().is_some() {
+            // Whoever poisoned the log under latches has left its wakers to this thread: now, for it does not come back.
+            wal.wake_ready();
             // Nothing becomes durable any more; only the end of the store is left to wait for.
             engine.stop.sleep_until_stopped();
             return;

@@ -9,6 +9,7 @@
 //! | log durable to T and S | the superblock speaks of both |
 //! | snapshot to fresh space; page file synced, its length too | before anything refers to it |
 //! | redo LSN = min(T, S, recovery LSNs) (C2), as a place in the log | |
+//! | whether log or pool was poisoned meanwhile | by a sync of somebody else's that failed, say (P9) |
 //! | superblock copies, the older first, each synced | one is valid at any time (C1) |
 //! | log segments, freed extents and the former snapshot are given up | nothing refers to them any more (A1, A4, C1) |
 //!
@@ -132,6 +133,8 @@ impl Engine {
             self.poison(&error);
             error
         })?;
+        // Of all that the superblock will speak of.
+        self.check_poison()?;
         let place = wal.locate(redo).ok_or_else(|| Error::corrupted(Site::Log(redo), "no such place in the log"))?;
         Ok(Superblock {
             sequence: former.sequence + 1,

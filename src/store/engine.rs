@@ -19,6 +19,7 @@ use std::time::Duration;
 /// The open files and memory of a store.
 pub(crate) struct Engine {
     pub(crate) files: Files,
+    /// The page store's, behind the gate of its syncs (P9).
     pub(crate) page_file: Arc<dyn DiskFile>,
     pub(crate) page_store: Arc<FilePageStore>,
     pub(crate) pool: Arc<BufferPool>,
@@ -74,7 +75,8 @@ impl Engine {
         self.wal.as_ref().ok_or(Error::ReadOnly)
     }
 
-    /// The store-wide poison: that of log or pool, whichever came first, given to both.
+    /// The store-wide poison: that of log or pool, whichever came first. That of the pool is the log's at once; that of the
+    /// log is given to the pool here, if not before.
     ///
     /// # Errors
     /// `Poisoned`.
@@ -167,7 +169,7 @@ impl Engine {
             }
             Durability::Relaxed { .. } | Durability::Manual => {}
         }
-        // A panic in the middle of a change poisons the pool alone at first.
+        // The log may have been durable up to there before the pool was poisoned, by a panic in the middle of a change, say.
         self.check_poison()
     }
 
@@ -232,12 +234,16 @@ impl Engine {
     }
 }
 
-/// The pool's view of the log: the WAL rule (P5).
+/// The pool's view of the log: the WAL rule (P5), and that a poisoned pool makes a poisoned log (P9).
 pub(crate) struct LogForPool(pub(crate) Arc<Wal>);
 
 impl DurableLog for LogForPool {
     fn make_durable(&self, lsn: Lsn) -> Result<()> {
         self.0.commit(lsn)
+    }
+
+    fn poison(&self, cause: &str) {
+        self.0.poison_latched(cause);
     }
 }
 

@@ -10,6 +10,10 @@
 //! **Creation**, under the lock: both superblocks into `pages.tmp`, synced; `wal/` made and synced; `pages.tmp` renamed to
 //! `pages`, last; directory synced. So a directory with only these names and no `pages` is a creation that did not end,
 //! and is begun again. A directory with other names and no `pages` is somebody else's: nothing in it is touched.
+//!
+//! A process may end between giving a name and syncing its directory, and the system go on: then the name is there, but not
+//! durable, and whoever opens the store next owes it the sync, before anything is acknowledged. So every open for writing
+//! syncs the directory, and every creation the one above what it finds (F2).
 
 use super::options::{DEFAULT_PAGE_SIZE, StoreOptions};
 use super::superblock::Superblock;
@@ -76,12 +80,14 @@ impl Files {
         disk.kind(path).map_err(|e| Error::io("look up", Some(path), e))
     }
 
-    /// The directory, made if it is not there, with its parents.
+    /// The directory, made if it is not there, with its parents. On return their names are durable, as far as they may be
+    /// ours.
     pub(crate) fn make_dir(&self, disk: &dyn Disk) -> Result<()> {
         let mut missing = Vec::new();
         let mut at = Some(self.dir.as_path());
         while let Some(dir) = at.filter(|dir| !dir.as_os_str().is_empty()) {
             if self.kind(disk, dir)?.is_some() {
+                self.sync_parent(disk, dir)?;
                 break;
             }
             missing.push(dir);
@@ -99,6 +105,26 @@ impl Files {
             }
         }
         Ok(())
+    }
+
+    /// Makes the name of a directory that was found durable: an earlier creation may have made it and ended before its sync.
+    /// Above it there is no such name: each directory's is synced before the next is made.
+    fn sync_parent(&self, disk: &dyn Disk, dir: &Path) -> Result<()> {
+        use ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        match disk.sync_dir(parent) {
+            // Where there is no such sync to be had, no creation of ours made a directory: it would have failed too.
+            Err(e) if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported) => Ok(()),
+            result => result.map_err(|e| Error::io("sync directory", Some(parent), e)),
+        }
+    }
+
+    /// Makes the names of a store's files durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn sync_names(&self, disk: &dyn Disk) -> Result<()> {
+        disk.sync_dir(&self.dir).map_err(|e| Error::io("sync directory", Some(&self.dir), e))
     }
 
     /// Takes the lock, waiting at most `timeout` for whoever has it.
@@ -148,7 +174,10 @@ impl Files {
         self.write_page_file(&**disk, &superblock, first.get() * page_size as u64)?;
         drop(Wal::create(disk.clone(), &self.wal, store_id, 1, wal)?);
         disk.rename(&self.creating, &self.pages).map_err(|e| Error::io("name the page file", Some(&self.pages), e))?;
-        disk.sync_dir(&self.dir).map_err(|e| Error::io("sync directory", Some(&self.dir), e))
+        self.sync_names(&**disk).inspect_err(|_| {
+            // A later sync that succeeds would not say that this name is durable: the next creation gives it anew.
+            let _ = disk.rename(&self.pages, &self.creating);
+        })
     }
 
     fn write_page_file(&self, disk: &dyn Disk, superblock: &Superblock, len: u64) -> Result<()> {

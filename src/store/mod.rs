@@ -26,13 +26,15 @@
 //! # Locks
 //!
 //! In the order they may be taken: that of freeing dropped trees, the catalog's registry, the superblocks' state (`head`, held for a whole checkpoint),
-//! then those of pool and log. No latch is held when any of them is taken, and a thread that waits for log space or for
-//! a checkpoint holds no latch either (L5). User code runs under none of them.
+//! then those of pool and log, last the gate of the page file's syncs (P9), under which nothing else is taken. No latch is
+//! held when any of them is taken, and a thread that waits for log space or for a checkpoint holds no latch either (L5). User
+//! code runs under none of them. The exception is poison: whoever poisons the pool may hold latches, and takes the log's flush
+//! lock for a moment, under which nobody waits for a latch.
 //!
 //! # When something fails
 //!
 //! A failed sync, a failed write of a superblock, or a panic inside a change, a write of pages or a checkpoint poisons log
-//! and pool before anybody is told of success; from then on every call answers `Poisoned` until the store is opened again.
+//! and pool before anybody is told of success (for the page file, P9: before any other sync of it may begin); from then on every call answers `Poisoned` until the store is opened again.
 //! A full disk fails the write that met it, before anything changed; reads go on, and writes when there is room.
 
 #![forbid(unsafe_code)]

@@ -40,7 +40,7 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
     let (wal, pool) = options.plan(page_size, disk.deterministic())?;
     let source = Source { files: &files, disk: &disk, page_file: &page_file, options: &options, found, wal, pool };
     let recovered = source.recover()?;
-    let engine = engine(&options, &disk, &files, page_file.clone(), &found, recovered);
+    let engine = engine(&options, &disk, &files, &found, recovered);
     begin_writing(&engine, &disk, &found)?;
     let catalog = Arc::new(Catalog::open(&engine)?);
     let threads = Threads::new(engine.stop.clone());
@@ -75,6 +75,8 @@ fn enter(options: &StoreOptions, disk: &Arc<dyn Disk>, files: &Files) -> Result<
             return Err(Error::NotFound { what: format!("a store in {}", files.dir.display()) });
         }
         files.create(disk, options, plan?.0)?;
+    } else if !options.read_only {
+        files.sync_names(&**disk)?;
     }
     Ok((lock, None))
 }
@@ -83,14 +85,13 @@ fn engine(
     options: &StoreOptions,
     disk: &Arc<dyn Disk>,
     files: &Files,
-    page_file: Arc<dyn crate::io::DiskFile>,
     found: &Found,
     recovered: Recovered,
 ) -> Arc<Engine> {
     let Recovered { page_store, pool, wal, superblock, end, records } = recovered;
     Arc::new(Engine {
         files: files.clone(),
-        page_file,
+        page_file: page_store.file().clone(),
         page_store,
         pool,
         wal,

@@ -5,7 +5,7 @@
 //! | the newest valid superblock; the log either copy needs is there | nothing |
 //! | the log is read from the redo place to its end, and judged ([`wal::scan`]) | nothing |
 //! | the accepted tail of the log is written again and synced ([`Wal::open_at`]) | log bytes that are there already |
-//! | torn pages of double-write batches not known to be in place are restored | those pages |
+//! | pages of double-write batches not known to be in place are restored if torn, and synced ([`FilePageStore::open`]) | those pages |
 //! | the allocator: snapshot, then the allocations and frees behind S | nothing |
 //! | redo: every part of every record behind the redo LSN | dirty pages, when frames run out |
 //! | both superblocks: a higher incarnation, the accepted end (W4) | superblocks; now groups may be written |

@@ -244,15 +244,16 @@ fn a_tree_number_is_never_used_twice_and_incarnations_rise() {
     assert_eq!(open(4).unwrap().tree_names().unwrap().len(), 12);
 }
 
-/// Calls a function once, in the middle of a checkpoint: before the sync that ends its writing of pages.
+/// Calls a function once, in the middle of a checkpoint.
 type Hook = Arc<crate::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// A disk with a hook in the sync of the page file.
 #[derive(Debug)]
 struct Hooked<D>(D, HookSlot);
 
-#[derive(Clone)]
-struct HookSlot(Hook);
+/// One for the next sync of content, one for the next that covers the length too: that of the record of free space.
+#[derive(Clone, Default)]
+struct HookSlot(Hook, Hook);
 
 impl std::fmt::Debug for HookSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -321,6 +322,10 @@ impl crate::io::DiskFile for Hooked<Arc<dyn crate::io::DiskFile>> {
         self.0.sync_data()
     }
     fn sync_all(&self) -> std::io::Result<()> {
+        let hook = self.1.1.lock().take();
+        if let Some(hook) = hook {
+            hook();
+        }
         self.0.sync_all()
     }
 }
@@ -328,7 +333,7 @@ impl crate::io::DiskFile for Hooked<Arc<dyn crate::io::DiskFile>> {
 #[test]
 fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
     let temp = tempfile::tempdir().unwrap();
-    let slot = HookSlot(Hook::default());
+    let slot = HookSlot::default();
     let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
     let options = crate::Store::options().page_size(4096).memory(4 << 20);
     let store = options.clone().disk(disk).open(temp.path().join("a")).unwrap();
@@ -365,7 +370,7 @@ fn what_is_written_during_a_checkpoint_is_not_forgotten_by_it() {
 #[test]
 fn a_checkpoint_that_panics_poisons() {
     let temp = tempfile::tempdir().unwrap();
-    let slot = HookSlot(Hook::default());
+    let slot = HookSlot::default();
     let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
     let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
     let tree = store.tree("t").unwrap();
@@ -383,6 +388,57 @@ fn a_checkpoint_that_panics_poisons() {
     drop((tree, store));
     let store = crate::Store::open(temp.path()).unwrap();
     assert_eq!(store.tree("t").unwrap().get("k").unwrap().unwrap(), b"v");
+}
+
+#[test]
+fn a_checkpoint_during_which_the_pool_is_poisoned_writes_no_superblock() {
+    let temp = tempfile::tempdir().unwrap();
+    let slot = HookSlot::default();
+    let disk = Arc::new(Hooked(FileDisk::new(), slot.clone()));
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", "v").unwrap();
+    let engine = store.inner.engine.clone();
+    let before = Superblock::read(&*engine.page_file).unwrap();
+    let pool = engine.pool.clone();
+    *slot.1.lock() = Some(Box::new(move || pool.poison("somebody else's sync failed")));
+    let made = store.checkpoint();
+    assert!(matches!(made, Err(Error::Poisoned { .. })), "P9: {made:?}");
+    let after = Superblock::read(&*engine.page_file).unwrap();
+    assert_eq!((after.newest, after.older), (before.newest, before.older));
+}
+
+#[test]
+fn what_poisons_the_pool_poisons_the_log_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = crate::Store::options().page_size(4096).memory(4 << 20).durability(crate::Durability::Manual);
+    let store = options.open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    store.sync().unwrap();
+    let engine = &store.inner.engine;
+    let wal = engine.log().unwrap();
+    tree.insert("k", "v").unwrap();
+    let durable = wal.durable_lsn();
+    // A future that waits under no flush: nobody looks at the store's own poison for it.
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let woken = std::sync::Arc::new(Woken(false.into()));
+    let waker = std::task::Waker::from(woken.clone());
+    let mut key = None;
+    let context = std::task::Context::from_waker(&waker);
+    assert!(wal.poll_durable(wal.position(), &mut key, &context).is_pending());
+    engine.pool.poison("somebody's sync failed");
+    assert!(matches!(wal.commit(wal.position()), Err(Error::Poisoned { .. })));
+    assert_eq!(wal.durable_lsn(), durable);
+    let started = std::time::Instant::now();
+    while !woken.0.load(std::sync::atomic::Ordering::SeqCst) {
+        assert!(started.elapsed() < Duration::from_secs(20), "a future that nobody wakes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -150,6 +150,14 @@ impl Wal {
         self.wake_all(Caller::Commit);
     }
 
+    /// As [`Wal::poison`], for somebody who may hold latches: the wakers, which are foreign code, are left to the next
+    /// reservation or the background flusher.
+    #[cfg(feature = "btree")]
+    pub(crate) fn poison_latched(&self, cause: impl Into<Arc<str>>) {
+        self.poison.set(cause.into());
+        self.wake_all(Caller::Append);
+    }
+
     /// Whether the log is poisoned. Cost: one atomic load.
     #[must_use]
     #[inline(always)]
@@ -251,6 +259,8 @@ impl Wal {
                 }
             }
         }
+        // Poisoned meanwhile, by others than this log: what the records rely on may be lost (P9).
+        self.poison.check()?;
         if self.segments.written(slot.at, bytes, end, crc, account, &self.space) {
             // Relaxed: a hint that the next reservation takes.
             self.pressure_due.store(true, Ordering::Relaxed);
