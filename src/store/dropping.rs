@@ -71,7 +71,7 @@ impl Catalog {
             let _call = engine.running.enter()?;
             let freeing = self.freeing.lock();
             engine.check_poison()?;
-            if dropped.tree.reclaim_step()? == 0 {
+            if engine.with_space(|| dropped.tree.reclaim_step())? == 0 {
                 break;
             }
             drop(freeing);

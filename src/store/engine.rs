@@ -8,7 +8,7 @@ use super::running::Running;
 use super::superblock::Superblock;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
-use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore};
+use crate::pool::{BufferPool, DurableLog, FilePageStore};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::telemetry::Counter;
 use crate::threading::StopSignal;
@@ -52,9 +52,6 @@ pub(crate) struct Head {
     pub(crate) superblock: Superblock,
     /// The copy that is written first: the older one.
     pub(crate) next_copy: usize,
-    /// Where the last but one snapshot was, kept (reserved) for the next: so that a checkpoint, which is what frees space,
-    /// needs none on a full disk.
-    pub(crate) spare: Option<Extent>,
 }
 
 /// Pending space below this is not worth a checkpoint, in bytes.
