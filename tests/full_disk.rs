@@ -3,9 +3,13 @@
 
 #![cfg(all(feature = "btree", feature = "sim"))]
 
+mod support;
+
 use pagebox::sim::SimDisk;
 use pagebox::{Durability, Error, Store, StoreOptions, Tree};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::unsteady::Unsteady;
 
 fn options(disk: &SimDisk) -> StoreOptions {
     Store::options()
@@ -111,5 +115,45 @@ fn a_crash_before_the_checkpoint() {
         let store = options(&disk).open("/s").unwrap();
         assert_eq!(store.tree_names().unwrap(), ["other"]);
         gives_space_back(&disk, store, 5000);
+    }
+}
+
+/// On a disk with room enough no checkpoint fails for lack of it, whatever is freed while its record of free space grows.
+#[test]
+fn checkpoints_beside_removals() {
+    for seed in 0..4 {
+        let disk = Unsteady::new(seed);
+        let options = Store::options().page_size(4096).memory(64 << 20).durability(Durability::Manual);
+        let store = options.disk(Arc::new(disk.clone())).open("/s").unwrap();
+        let trees: Vec<Tree> = (0..8).map(|n| store.tree(&format!("t{n}")).unwrap()).collect();
+        let mut n = 0u64;
+        while n < 80_000 || store.stats().free_pages > 0 {
+            if n == 80_000 {
+                store.checkpoint().unwrap();
+            }
+            trees[n as usize % 8].insert(n.to_be_bytes(), [1; 200]).unwrap();
+            n += 1;
+        }
+        disk.slow_growth(50);
+        // So much that the record takes two pages; and there is no free one.
+        while store.stats().pending_pages < 130 {
+            trees[0].pop_first().unwrap();
+        }
+        let (before, done) = (disk.growths(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            for tree in &trees {
+                scope.spawn(|| {
+                    while disk.growths() == before && !done.load(Ordering::Relaxed) {
+                        std::thread::yield_now();
+                    }
+                    tree.remove_range(..).unwrap()
+                });
+            }
+            let checkpoint = store.checkpoint();
+            done.store(true, Ordering::Relaxed);
+            checkpoint.unwrap();
+        });
+        disk.slow_growth(0);
+        store.check().unwrap();
     }
 }

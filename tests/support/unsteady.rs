@@ -8,18 +8,39 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Unsteady {
     disk: SimDisk,
     turn: Arc<AtomicU64>,
+    growth: Arc<Growth>,
+}
+
+/// How files grow.
+#[derive(Debug, Default)]
+struct Growth {
+    /// Milliseconds that it takes the page file.
+    millis: AtomicU64,
+    /// How often it did, or began to.
+    times: AtomicU64,
 }
 
 impl Unsteady {
     pub fn new(seed: u64) -> Unsteady {
         let disk = SimDisk::new(seed);
         disk.set_history(false);
-        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))) }
+        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))), growth: Arc::default() }
+    }
+
+    /// From here on, the page file takes so long to grow.
+    pub fn slow_growth(&self, millis: u64) {
+        self.growth.millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// How often the page file began to grow.
+    pub fn growths(&self) -> u64 {
+        self.growth.times.load(Ordering::Relaxed)
     }
 }
 
@@ -27,6 +48,8 @@ impl Unsteady {
 struct File {
     file: Arc<dyn DiskFile>,
     turn: Arc<AtomicU64>,
+    /// Of the page file.
+    growth: Option<Arc<Growth>>,
 }
 
 impl File {
@@ -58,6 +81,10 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if let Some(growth) = &self.growth {
+            growth.times.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(growth.millis.load(Ordering::Relaxed)));
+        }
         self.file.allocate(offset, len)
     }
 
@@ -74,7 +101,9 @@ impl DiskFile for File {
 
 impl Disk for Unsteady {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn: self.turn.clone() }))
+        let growth = path.ends_with("pages").then(|| self.growth.clone());
+        let turn = self.turn.clone();
+        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn, growth }))
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
