@@ -40,6 +40,8 @@ pub(crate) struct Engine {
     pub(crate) wanted: AtomicBool,
     /// Checkpoints made since the store was opened.
     pub(crate) checkpoints: AtomicU64,
+    /// Dropped trees of which only damaged pages are left, and what leads to them.
+    pub(crate) dropped_damaged: AtomicU64,
     pub(crate) recovered: u64,
     pub(crate) reads: Counter,
     pub(crate) writes: Counter,
@@ -142,6 +144,7 @@ impl Engine {
             writes: self.writes.sum(),
             batches: self.batches.sum(),
             checkpoints: self.checkpoints.load(Ordering::Relaxed),
+            dropped_damaged: self.dropped_damaged.load(Ordering::Relaxed),
             recovered_records: self.recovered,
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
         // Dropping `inner` on a failure stops those that did start.
         background::start(&inner.threads, &inner.engine, &inner.catalog)?;
     } else {
-        inner.catalog.free_dropped(&inner.engine);
+        inner.catalog.free_dropped(&inner.engine, true);
     }
     Ok(Store { inner: Arc::new(inner) })
 }
@@ -107,6 +107,7 @@ fn engine(
         stop: Arc::default(),
         wanted: AtomicBool::new(false),
         checkpoints: AtomicU64::new(0),
+        dropped_damaged: AtomicU64::new(0),
         recovered: records,
         reads: Counter::new(),
         writes: Counter::new(),

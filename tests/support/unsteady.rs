@@ -14,33 +14,39 @@ use std::time::Duration;
 pub struct Unsteady {
     disk: SimDisk,
     turn: Arc<AtomicU64>,
-    growth: Arc<Growth>,
+    pages: Arc<Pages>,
 }
 
-/// How files grow.
+/// What is known of the page file.
 #[derive(Debug, Default)]
-struct Growth {
-    /// Milliseconds that it takes the page file.
-    millis: AtomicU64,
+struct Pages {
+    /// Milliseconds that it takes to grow.
+    slow: AtomicU64,
     /// How often it did, or began to.
-    times: AtomicU64,
+    growths: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl Unsteady {
     pub fn new(seed: u64) -> Unsteady {
         let disk = SimDisk::new(seed);
         disk.set_history(false);
-        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))), growth: Arc::default() }
+        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))), pages: Arc::default() }
     }
 
     /// From here on, the page file takes so long to grow.
     pub fn slow_growth(&self, millis: u64) {
-        self.growth.millis.store(millis, Ordering::Relaxed);
+        self.pages.slow.store(millis, Ordering::Relaxed);
     }
 
     /// How often the page file began to grow.
     pub fn growths(&self) -> u64 {
-        self.growth.times.load(Ordering::Relaxed)
+        self.pages.growths.load(Ordering::Relaxed)
+    }
+
+    /// How often it was read from.
+    pub fn reads(&self) -> u64 {
+        self.pages.reads.load(Ordering::Relaxed)
     }
 }
 
@@ -48,8 +54,8 @@ impl Unsteady {
 struct File {
     file: Arc<dyn DiskFile>,
     turn: Arc<AtomicU64>,
-    /// Of the page file.
-    growth: Option<Arc<Growth>>,
+    /// If it is the page file.
+    pages: Option<Arc<Pages>>,
 }
 
 impl File {
@@ -64,6 +70,9 @@ impl File {
 impl DiskFile for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.rest();
+        if let Some(pages) = &self.pages {
+            pages.reads.fetch_add(1, Ordering::Relaxed);
+        }
         self.file.read_at(buf, offset)
     }
 
@@ -81,9 +90,9 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        if let Some(growth) = &self.growth {
-            growth.times.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(growth.millis.load(Ordering::Relaxed)));
+        if let Some(pages) = &self.pages {
+            pages.growths.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(pages.slow.load(Ordering::Relaxed)));
         }
         self.file.allocate(offset, len)
     }
@@ -101,9 +110,8 @@ impl DiskFile for File {
 
 impl Disk for Unsteady {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let growth = path.ends_with("pages").then(|| self.growth.clone());
-        let turn = self.turn.clone();
-        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn, growth }))
+        let pages = path.ends_with("pages").then(|| self.pages.clone());
+        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn: self.turn.clone(), pages }))
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
