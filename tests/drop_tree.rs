@@ -6,8 +6,9 @@ mod btree_support;
 
 use btree_support::Bed;
 use pagebox::btree::{BTree, BatchAction, BatchOp};
+use pagebox::page::slotted::SlottedPage;
 use pagebox::sim::SimDisk;
-use pagebox::{Batch, Durability, Error, Store, StoreOptions};
+use pagebox::{Batch, Durability, Error, Lsn, SizeClass, Store, StoreOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -147,6 +148,37 @@ fn every_step_frees_what_it_says_and_nothing_else() {
         bed.check(&[&bed.tree]);
         assert!(matches!(tree.get(b"x"), Err(Error::NotFound { .. })));
     }
+}
+
+/// A leaf that two references lead to is freed once, and all others are, too.
+#[test]
+fn what_cannot_be_freed_is_gone_past() {
+    let bed = Bed::new(4096, 512);
+    let tree = bed.second_tree(9);
+    bed.tree.insert(b"entry", b"there").unwrap();
+    (0..12000).for_each(|i| assert!(!tree.insert(&key(i), &[b'v'; 150]).unwrap().existed));
+    let inner = SlottedPage::open(bed.pool.shared(tree.root(), SizeClass::ZERO).unwrap().reader()).unwrap().child(0);
+    let mut page = bed.pool.exclusive(inner.unwrap(), SizeClass::ZERO).unwrap();
+    page.begin_change(Lsn::FIRST);
+    let node = SlottedPage::open(page.reader()).unwrap();
+    let (at, other) = (node.child_at(3).unwrap(), page.reader().u64(node.child_at(70).unwrap()).unwrap());
+    page.writer().write(at, &other.to_le_bytes());
+    page.finish_change(Lsn::NONE);
+    drop(page);
+    bed.tree.drop_in(b"entry", b"gone!", &tree).unwrap();
+    let before = tree.check_dropped().unwrap().pages.len();
+    let mut freed = 0;
+    let error = loop {
+        match tree.reclaim_step() {
+            Ok(0) => panic!("only the tombstone is left after {freed} pages"),
+            Ok(more) => freed += more,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Corrupted { .. }), "{error}");
+    // The tombstone and the node with the bad reference stay.
+    assert_eq!(freed, before - 2);
+    assert!(matches!(tree.reclaim_step(), Err(Error::Corrupted { .. })), "it is tried again");
 }
 
 /// Four threads read, write, scan and apply batches while the tree is dropped and freed under them: nobody sees anything

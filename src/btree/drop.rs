@@ -5,7 +5,7 @@
 //! pages, at any time and after any crash. They go in **steps** from the last child on, bottom up, each one record: the
 //! lowest inner node on the rightmost path loses some leaves; with its last ones it goes itself, and inner nodes above it
 //! that would have no child left. When the tombstone stands alone, and no handle knows its page any more, one record frees
-//! it and removes the entry.
+//! it and removes the entry. What cannot be read is gone past: `src/btree/cut.rs`.
 //!
 //! # Who is still on the way
 //!
@@ -19,7 +19,8 @@
 //! A batch holds leaves of several trees, and what it does to one must not get lost while it does the rest: with all its
 //! leaves latched it asks once more whether a drop has begun (D2).
 
-use super::descend::{Seek, rest, sound};
+use super::cut::Aside;
+use super::descend::{Seek, rest};
 use super::mini::{Beside, LET_GO, Part};
 use super::redo::damaged;
 use super::value::{Reference, large_among};
@@ -45,18 +46,6 @@ const RESTARTS: usize = 256;
 struct Ends<'p> {
     leaf: PageMut<'p>,
     root: PageMut<'p>,
-}
-
-/// What a step frees: the last of the path's nodes, and children of the lowest inner node.
-struct Cut<'p> {
-    /// From the root to the lowest inner node.
-    path: Vec<PageView<'p>>,
-    leaves: Vec<PageView<'p>>,
-    /// The large values in those leaves.
-    gone: Vec<Reference>,
-    /// The node of the path that stays, and how many children it keeps; those of the path below it go.
-    stays: usize,
-    keeps: usize,
 }
 
 impl BTree {
@@ -95,32 +84,45 @@ impl BTree {
     }
 
     /// Frees some of the pages of a dropped tree by one record; how many, 0 once only the tombstone is left. Cost: reads
-    /// what it frees; the record takes some 15 bytes a page. What is already in memory and unchanged leaves it.
+    /// what it frees; the record takes some 15 bytes a page. What is already in memory and unchanged leaves it. By one
+    /// thread at a time.
     ///
     /// # Errors
+    /// `Corrupted` if there is more, but it cannot be read, or not be freed, and all else was: the next step tries it again.
     /// `PoolExhausted` if others are too often in the way; `NotFound` if the tree was not dropped; those of
     /// [`BTree::insert`]. Nothing was changed then, and the step can be tried again at any time.
     pub fn reclaim_step(&self) -> Result<usize> {
         let inner = &*self.inner;
-        inner.pool.check_poison()?;
+        let mut aside = inner.aside.lock();
+        aside.begin();
+        let mut alone = false;
         for n in 0..RESTARTS {
+            inner.pool.check_poison()?;
             // Fewer where there are few frames, or much is going on.
-            let most = STEP.min(inner.pool.capacity_pages() / 8) >> (n / 8).min(8);
+            let most = if alone { 1 } else { STEP.min(inner.pool.capacity_pages() / 8) >> (n / 8).min(8) };
             let nodes = (most + MAX_LEVELS) * (2 * PART_OVERHEAD + 2);
             let room = inner.reserve(RECORD_OVERHEAD + nodes + inner.frees_of_a_leaf())?;
-            match inner.try_reclaim(most.max(1)) {
-                Ok(None) => return Ok(0),
-                Ok(Some(Step { parts, keeps, gone })) => {
+            match inner.try_reclaim(most.max(1), &mut aside) {
+                Ok(None) => return aside.end(),
+                Ok(Some(Step { parts, keeps, leaves, gone })) => {
                     let freed: Vec<PageId> =
                         parts.iter().filter(|(_, op)| *op == LET_GO).map(|(page, _)| page.id()).collect();
-                    let keeps = keeps.to_le_bytes();
                     let parts = parts.into_iter().map(|(page, op)| {
                         let payload: &[u8] = if op == ops::DETACH { &keeps } else { &[] };
                         Part { page, op, payload }
                     });
-                    inner.commit_with(room, Beside { gone: &gone, ..Beside::default() }, parts.collect())?;
-                    freed.iter().for_each(|&id| inner.pool.let_go(id));
-                    return Ok(freed.len());
+                    match inner.commit_with(room, Beside { gone: &gone, ..Beside::default() }, parts.collect()) {
+                        Ok(_) => {
+                            freed.iter().for_each(|&id| inner.pool.let_go(id));
+                            return Ok(freed.len());
+                        }
+                        // Something in it is not allocated: which one shows when they go one by one.
+                        Err(error @ Error::Corrupted { .. }) => match leaves.as_slice() {
+                            [leaf] => aside.put(*leaf, error),
+                            _ => alone = true,
+                        },
+                        Err(error) => return Err(error),
+                    }
                 }
                 Err(Interrupt::Failed(error)) => return Err(error),
                 Err(Interrupt::Restart) => {
@@ -156,8 +158,10 @@ type Latched<'p> = (PageMut<'p>, u8);
 /// A step, latched.
 struct Step<'p> {
     parts: Vec<Latched<'p>>,
-    /// With how many children the node that stays keeps.
-    keeps: u16,
+    /// Which children the node that stays keeps: the payload of a [`ops::DETACH`].
+    keeps: Vec<u8>,
+    /// The leaves among the pages.
+    leaves: Vec<PageId>,
     gone: Vec<Reference>,
 }
 
@@ -168,12 +172,12 @@ impl Inner {
         if self.dropped.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
 
-    fn is_tombstone(&self, page: PageReader<'_>) -> bool {
+    pub(super) fn is_tombstone(&self, page: PageReader<'_>) -> bool {
         page.u8(header::KIND) == Ok(PageKind::TOMBSTONE.get()) && page.u32(header::TREE) == Ok(self.tree.get())
     }
 
     #[cold]
-    fn not_buried(&self) -> Error {
+    pub(super) fn not_buried(&self) -> Error {
         Error::NotFound { what: format!("a tombstone of tree {} at page {}", self.tree.get(), self.root) }
     }
 
@@ -229,9 +233,10 @@ impl Inner {
         Ok(Ends { leaf: leaf.try_exclusive()?, root: root.try_exclusive()? })
     }
 
-    /// Latches what a step of at most `most` leaves changes and frees; `None` if only the tombstone is left.
-    fn try_reclaim(&self, most: usize) -> Result<Option<Step<'_>>, Interrupt> {
-        let Some(cut) = self.choose_cut(most)? else { return Ok(None) };
+    /// Latches what a step of at most `most` leaves changes and frees; `None` if nothing is left but the tombstone, and what
+    /// is kept aside.
+    fn try_reclaim(&self, most: usize, aside: &mut Aside) -> Result<Option<Step<'_>>, Interrupt> {
+        let Some(cut) = self.choose_cut(most, aside)? else { return Ok(None) };
         let mut parts = Vec::with_capacity(cut.path.len() + cut.leaves.len());
         let mut passed = Vec::with_capacity(cut.stays);
         // All of the path (D1), from the top down and by try (L5).
@@ -249,66 +254,8 @@ impl Inner {
         }
         // The latches above may go: their versions have moved.
         drop(passed);
-        Ok(Some(Step { parts, keeps: cut.keeps as u16, gone: cut.gone }))
-    }
-
-    fn choose_cut(&self, most: usize) -> Result<Option<Cut<'_>>, Interrupt> {
-        let root = self.pool.view(&self.root_swip)?;
-        if !self.is_tombstone(root.reader()) {
-            root.validate()?;
-            return Err(Interrupt::Failed(self.not_buried()));
-        }
-        let mut node = sound(&root, SlottedPage::open(root.reader()))?;
-        if node.is_leaf() {
-            root.validate()?;
-            return Ok(None);
-        }
-        let mut path = vec![root];
-        let mut children = vec![node.count() + 1];
-        while node.level() > 1 {
-            let child = self.last_child(&path[path.len() - 1], &node, node.count())?;
-            node = sound(&child, SlottedPage::open(child.reader()))?;
-            path.push(child);
-            children.push(node.count() + 1);
-        }
-        let lowest = path.len() - 1;
-        let (there, most) = (children[lowest], children[lowest].min(most));
-        let (mut leaves, mut gone, mut bytes) = (Vec::with_capacity(most), Vec::new(), 0);
-        for i in (there - most..there).rev() {
-            let leaf = self.last_child(&path[lowest], &node, i)?;
-            let (content, before) = (sound(&leaf, SlottedPage::open(leaf.reader()))?, gone.len());
-            bytes += sound(&leaf, large_among(&content, 0..content.count(), &mut gone))?;
-            if !leaves.is_empty() && bytes > self.frees_of_a_leaf() {
-                gone.truncate(before);
-                break;
-            }
-            leaves.push(leaf);
-        }
-        leaves.reverse();
-        let n = leaves.len();
-        // With the last of its children a node goes too; the tombstone stays.
-        let (mut stays, mut keeps) = (lowest, there - n);
-        while keeps == 0 && stays > 0 {
-            stays -= 1;
-            keeps = children[stays] - 1;
-        }
-        Ok(Some(Cut { path, leaves, gone, stays, keeps }))
-    }
-
-    /// Child `i` of `node`, seen by `view`.
-    fn last_child<'p>(
-        &'p self,
-        view: &PageView<'p>,
-        node: &SlottedPage<'_>,
-        i: usize,
-    ) -> Result<PageView<'p>, Interrupt> {
-        let child = self.pool.try_child(view, sound(view, node.child_at(i))?)?;
-        let below = sound(&child, SlottedPage::open(child.reader()))?;
-        if below.level().checked_add(1) != Some(node.level()) || !self.is_own(child.reader()) {
-            child.validate()?;
-            return Err(Interrupt::Failed(damaged(child.id(), "a child of the wrong level or tree")));
-        }
-        Ok(child)
+        let leaves = cut.leaves.iter().map(PageView::id).collect();
+        Ok(Some(Step { parts, keeps: cut.keeps(), leaves, gone: cut.gone }))
     }
 }
 

@@ -37,6 +37,7 @@ mod check;
 mod create;
 mod create_in;
 mod cursor;
+mod cut;
 mod descend;
 mod drop;
 mod ends;
@@ -79,7 +80,7 @@ use crate::error::{Error, Result};
 use crate::page::slotted::max_key;
 use crate::pool::BufferPool;
 use crate::swip::{AtomicSwip, Swip};
-use crate::sync::{Arc, AtomicBool};
+use crate::sync::{Arc, AtomicBool, Mutex};
 use crate::types::{Lsn, PageId, SizeClass, TreeId};
 
 /// An ordered map of byte keys to byte values in pages of a pool. Cloning gives another handle to the same tree.
@@ -99,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) untidy: merge::Untidy,
     /// Set while the record that drops the tree is made, or after it (D2).
     pub(crate) dropped: AtomicBool,
+    /// What the steps of a drop go past; held for a step.
+    aside: Mutex<cut::Aside>,
 }
 
 impl BTree {
@@ -108,7 +111,8 @@ impl BTree {
     pub fn open(pool: Arc<BufferPool>, log: Option<Arc<dyn RedoLog>>, tree: TreeId, root: PageId) -> BTree {
         let root_swip = AtomicSwip::new(Swip::evicted(root, SizeClass::ZERO));
         let (untidy, dropped) = (merge::Untidy::default(), AtomicBool::new(false));
-        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped }) }
+        let aside = Mutex::default();
+        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped, aside }) }
     }
 
     /// The tree's number.

@@ -14,8 +14,8 @@ pub(crate) struct Loan<'p> {
 }
 
 impl BufferPool {
-    /// Takes `bytes` of frame memory out of the budget, for a buffer of the caller's own. May evict and wait: called with
-    /// no latch held.
+    /// Takes `bytes` of frame memory out of the budget, for a buffer of the caller's own. May evict and wait, as long as the
+    /// pool waits for a frame: called with no latch held.
     ///
     /// # Errors
     /// `PoolExhausted`, and what writing pages can give.
@@ -25,6 +25,11 @@ impl BufferPool {
         let mut rounds = 0;
         while !self.commit_bytes(bytes) {
             self.check_poison()?;
+            // In every round: somebody else may take each frame that this frees.
+            let over = if self.options.deterministic { rounds > 64 } else { started.elapsed() > self.options.wait };
+            if over {
+                return Err(Error::PoolExhausted { waited: started.elapsed() });
+            }
             let frame = match frames.take_resident() {
                 Some(frame) => Some(frame),
                 None => self.evict_round(SizeClass::ZERO)?,
@@ -35,9 +40,6 @@ impl BufferPool {
                 continue;
             }
             rounds += 1;
-            if self.options.deterministic && rounds > 64 || started.elapsed() > self.options.wait {
-                return Err(Error::PoolExhausted { waited: started.elapsed() });
-            }
             if !self.options.deterministic {
                 std::thread::sleep(Duration::from_micros(50));
             }

@@ -95,7 +95,7 @@ fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
 /// Frees what is left of dropped trees: from before the store was opened, after errors, and once the last handle is gone.
 fn free_dropped(engine: &Engine, catalog: &Catalog) {
     while !engine.stop.is_stopped() {
-        catalog.free_dropped(engine);
+        catalog.free_dropped(engine, false);
         engine.stop.sleep(IDLE);
     }
 }

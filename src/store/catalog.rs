@@ -99,7 +99,7 @@ impl Catalog {
             each_entry(&tree, |key, entry| {
                 if entry.dropped {
                     let tree = BTree::open(engine.pool.clone(), redo_log(engine), entry.id, entry.root);
-                    unfinished.push(Dropped { key: key.into(), tree });
+                    unfinished.push(Dropped::new(key.into(), tree));
                 }
                 Ok(())
             })?;

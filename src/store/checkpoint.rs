@@ -7,11 +7,11 @@
 //! | least recovery LSN of what is dirty now | a page that was dirtied again meanwhile counts with its copy's LSN |
 //! | the allocator's snapshot, with its own LSN S | taken under the gate (A2) |
 //! | log durable to T and S | the superblock speaks of both |
-//! | snapshot to fresh space; page file synced, its length too | before anything refers to it |
+//! | snapshot to a place kept for it (A5); page file synced, its length too | before anything refers to it |
 //! | redo LSN = min(T, S, recovery LSNs) (C2), as a place in the log | |
 //! | whether log or pool was poisoned meanwhile | by a sync of somebody else's that failed, say (P9) |
 //! | superblock copies, the older first, each synced | one is valid at any time (C1) |
-//! | log segments, freed extents and the former snapshot are given up | nothing refers to them any more (A1, A4, C1) |
+//! | log segments, freed extents and the former snapshot's place are given up | nothing refers to them any more (A1, A4, C1) |
 //!
 //! **Both copies are written each time**, one after the other. Alternating, one a checkpoint, would save a sync but let
 //! the older copy hold back log and space for a whole checkpoint more, and fall back by as much when the newer one is
@@ -74,18 +74,11 @@ impl Engine {
         self.pool.flush_before(position)?;
         let recovery = self.pool.min_recovery_lsn();
         let allocator = self.pool.allocator();
-        let extent = self.snapshot_extent(head, wal)?;
-        let made = self.write_snapshot(wal, &head.superblock, position.min(recovery), extent);
-        let next = match made {
-            Ok(next) => next,
-            Err(error) => {
-                head.spare = Some(extent);
-                return Err(error);
-            }
-        };
+        let next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
         // A copy that could not be written or synced says nobody knows what: no further step may rely on either.
-        head.spare = self.write_superblocks(head, next).inspect_err(|error| self.poison(error))?;
+        self.write_superblocks(head, next).inspect_err(|error| self.poison(error))?;
         allocator.release_pending(next.redo);
+        allocator.keep_places(next.snapshot());
         // A segment that could not be renamed stays: the log goes on, and the next checkpoint tries again.
         let _ = wal.release_below(next.place.lsn);
         // Release: pairs with the Acquire in `checkpoint_shared`.
@@ -93,38 +86,21 @@ impl Engine {
         Ok(())
     }
 
-    /// A place for the snapshot about to be taken: that of the last but one, if it is large enough.
-    pub(crate) fn snapshot_extent(&self, head: &mut Head, wal: &Wal) -> Result<Extent> {
-        let allocator = self.pool.allocator();
-        let units = self.snapshot_units(allocator.snapshot(|| wal.position()).encode().len());
-        match head.spare.take() {
-            Some(spare) if spare.units >= units => Ok(spare),
-            small => {
-                if let Some(small) = small {
-                    allocator.unreserve_extent(small);
-                }
-                allocator.reserve_extent(units)
-            }
-        }
-    }
-
-    /// Pages for a snapshot of `bytes`, with room for what may change until it is taken.
-    fn snapshot_units(&self, bytes: usize) -> u64 {
-        (bytes as u64 + bytes as u64 / 4 + 1024).div_ceil(self.pool.page_size() as u64)
-    }
-
-    /// Takes the allocator's snapshot and writes it to `extent`; the superblock that goes with it.
-    fn write_snapshot(&self, wal: &Wal, former: &Superblock, redo: Lsn, extent: Extent) -> Result<Superblock> {
+    /// Takes the allocator's snapshot and writes it to a place that is kept for it; the superblock that goes with it.
+    fn write_snapshot(&self, wal: &Wal, former: &Superblock, redo: Lsn) -> Result<Superblock> {
         let allocator = self.pool.allocator();
         let snapshot = allocator.snapshot(|| wal.position());
+        // Chosen when it is known what goes there: what others free or allocate meanwhile is in the log.
+        let extent = allocator.place_for(&snapshot, former.snapshot())?;
         let redo = redo.min(snapshot.lsn);
         wal.commit(snapshot.lsn)?;
         let mut bytes = snapshot.encode();
         let room = extent.units as usize * self.pool.page_size();
         if bytes.len() > room {
-            return Err(Error::NoSpace { what: "the record of free space grew while it was taken", needed: 0 });
+            bytes = snapshot.draw();
         }
-        bytes.resize(room, 0);
+        // What lies behind it in its place means nothing.
+        bytes.resize(bytes.len().next_multiple_of(self.pool.page_size()), 0);
         self.page_store.write_unlogged(extent.start, &bytes)?;
         // Before the sync: what has this length now will have it then.
         let file_end = allocator.end();
@@ -152,9 +128,8 @@ impl Engine {
         })
     }
 
-    /// Writes both copies, the older first; returns the extent of the snapshot that neither names any more.
-    pub(crate) fn write_superblocks(&self, head: &mut Head, next: Superblock) -> Result<Option<Extent>> {
-        let former = head.superblock.snapshot();
+    /// Writes both copies, the older first.
+    pub(crate) fn write_superblocks(&self, head: &mut Head, next: Superblock) -> Result<()> {
         for n in 0..2 {
             let copy = Superblock { sequence: next.sequence + n, ..next };
             copy.write(&*self.page_file, head.next_copy)?;
@@ -163,7 +138,7 @@ impl Engine {
         }
         // Relaxed: a statistic.
         self.redo.store(next.redo.get(), Ordering::Relaxed);
-        Ok(former.filter(|former| Some(*former) != next.snapshot()))
+        Ok(())
     }
 }
 

@@ -7,19 +7,54 @@
 //! | one record: the tombstone is freed, the entry removed | nothing | the same, once no handle knows the root's page |
 //!
 //! What a crash, an error or the end of the store interrupts goes on when the store is opened, or a little later: the entry
-//! and the tombstone say all that there is to know.
+//! and the tombstone say all that there is to know. What fails is tried again after a while, which doubles up to a minute;
+//! what is damaged is gone past meanwhile ([`Stats::dropped_damaged`](super::Stats)).
 
 use super::catalog::{Catalog, Entry, check_name, moved_key, redo_log};
-use super::engine::Engine;
+use super::engine::{Engine, IDLE};
 use crate::btree::BTree;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::sync::Ordering;
 use crate::types::Lsn;
+use std::time::{Duration, Instant};
 
 /// A tree that was dropped and is not all freed.
 pub(crate) struct Dropped {
     /// The key its entry had when it was found or dropped.
     pub(super) key: Vec<u8>,
     pub(super) tree: BTree,
+    /// How long to wait after the last error, and since when.
+    pause: Option<(Duration, Instant)>,
+    /// All that is left is damaged; the store counts it.
+    damaged: bool,
+}
+
+/// The longest pause between two attempts at what failed.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Dropped {
+    pub(super) fn new(key: Vec<u8>, tree: BTree) -> Dropped {
+        Dropped { key, tree, pause: None, damaged: false }
+    }
+
+    fn is_due(&self) -> bool {
+        self.pause.is_none_or(|(pause, since)| since.elapsed() >= pause)
+    }
+
+    fn failed(&mut self) {
+        let pause = self.pause.map_or(IDLE, |(pause, _)| (2 * pause).min(LONGEST));
+        self.pause = Some((pause, Instant::now()));
+    }
+
+    fn set_damaged(&mut self, engine: &Engine, damaged: bool) {
+        // Relaxed: a statistic.
+        match (self.damaged, damaged) {
+            (false, true) => engine.dropped_damaged.fetch_add(1, Ordering::Relaxed),
+            (true, false) => engine.dropped_damaged.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+        self.damaged = damaged;
+    }
 }
 
 impl Catalog {
@@ -43,25 +78,31 @@ impl Catalog {
         let marked = Entry { dropped: true, ..entry }.encode();
         let lsn = engine.with_space(|| self.tree.drop_in(name.as_bytes(), &marked, &tree))?;
         registry.remove(name);
-        Ok(Some((Dropped { key: name.into(), tree }, lsn)))
+        Ok(Some((Dropped::new(name.into(), tree), lsn)))
     }
 
     /// Frees what can be had of a dropped tree; what cannot is kept for [`Catalog::free_dropped`]. Called with no latch
     /// and no lock held.
     pub(crate) fn free(&self, engine: &Engine, mut dropped: Dropped) {
         // An error is not the caller's: the drop is done. Who needs the space or the log hears of it there.
-        if !self.try_free(engine, &mut dropped).unwrap_or(false) {
-            self.dropped.lock().push(dropped);
+        let done = self.try_free(engine, &mut dropped);
+        dropped.set_damaged(engine, matches!(done, Err(Error::Corrupted { .. })));
+        match done {
+            Ok(true) => return,
+            Ok(false) => dropped.pause = None,
+            Err(_) => dropped.failed(),
         }
+        self.dropped.lock().push(dropped);
     }
 
-    /// Goes on with every dropped tree that is not all freed, unless somebody else does. Cost if there is none: a lock.
-    pub(crate) fn free_dropped(&self, engine: &Engine) {
-        let waiting = std::mem::take(&mut *self.dropped.lock());
+    /// Goes on with every dropped tree that is not all freed, unless somebody else does; where `now` is false, not with those
+    /// that failed a moment ago. Cost if there is none: a lock.
+    pub(crate) fn free_dropped(&self, engine: &Engine, now: bool) {
         if engine.wal.is_none() {
             return;
         }
-        waiting.into_iter().for_each(|dropped| self.free(engine, dropped));
+        let due: Vec<Dropped> = self.dropped.lock().extract_if(.., |dropped| now || dropped.is_due()).collect();
+        due.into_iter().for_each(|dropped| self.free(engine, dropped));
     }
 
     /// Frees all of a dropped tree, if nobody has a handle to it any more; otherwise all but its root, and is false.
@@ -71,10 +112,11 @@ impl Catalog {
             let _call = engine.running.enter()?;
             let freeing = self.freeing.lock();
             engine.check_poison()?;
-            if dropped.tree.reclaim_step()? == 0 {
+            if engine.with_space(|| dropped.tree.reclaim_step())? == 0 {
                 break;
             }
             drop(freeing);
+            dropped.pause = None;
             engine.look_at_space();
         }
         let _call = engine.running.enter()?;

@@ -8,7 +8,7 @@ use super::running::Running;
 use super::superblock::Superblock;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
-use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore};
+use crate::pool::{BufferPool, DurableLog, FilePageStore};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::telemetry::Counter;
 use crate::threading::StopSignal;
@@ -41,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) wanted: AtomicBool,
     /// Checkpoints made since the store was opened.
     pub(crate) checkpoints: AtomicU64,
+    /// Dropped trees of which only damaged pages are left, and what leads to them.
+    pub(crate) dropped_damaged: AtomicU64,
     pub(crate) recovered: u64,
     pub(crate) reads: Counter,
     pub(crate) writes: Counter,
@@ -53,9 +55,6 @@ pub(crate) struct Head {
     pub(crate) superblock: Superblock,
     /// The copy that is written first: the older one.
     pub(crate) next_copy: usize,
-    /// Where the last but one snapshot was, kept (reserved) for the next: so that a checkpoint, which is what frees space,
-    /// needs none on a full disk.
-    pub(crate) spare: Option<Extent>,
 }
 
 /// Pending space below this is not worth a checkpoint, in bytes.
@@ -147,6 +146,7 @@ impl Engine {
             writes: self.writes.sum(),
             batches: self.batches.sum(),
             checkpoints: self.checkpoints.load(Ordering::Relaxed),
+            dropped_damaged: self.dropped_damaged.load(Ordering::Relaxed),
             recovered_records: self.recovered,
         }
     }

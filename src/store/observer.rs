@@ -4,7 +4,7 @@
 use crate::io::WriteObserver;
 use crate::page::bytes::PageReader;
 use crate::page::header::{self, HEADER_BYTES, PageHeader};
-use crate::pool::FilePageStore;
+use crate::pool::{FilePageStore, Snapshot};
 use crate::types::{Lsn, PageId};
 use crate::wal::Wal;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl WriteObserver for WalRule {
             return Ok(());
         }
         // An allocator snapshot has its magic where a page has checksum, kind, class and two zero bytes.
-        if bytes.starts_with(b"PBXspace") {
+        if Snapshot::begins(bytes) {
             return Ok(());
         }
         // A page, or a run of pages written at once.

@@ -17,7 +17,6 @@ use crate::io::{Disk, DiskLock, LockKind, OpenMode};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex};
 use crate::telemetry::Counter;
 use crate::threading::Threads;
-use crate::types::Lsn;
 use std::path::Path;
 
 /// Opens or creates the store in `dir`; the options are validated.
@@ -43,13 +42,17 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
     let engine = engine(&options, &disk, &files, &found, recovered);
     begin_writing(&engine, &disk, &found)?;
     let catalog = Arc::new(Catalog::open(&engine)?);
+    if engine.wal.is_some() {
+        // Not before the catalog: a new store's first page is its root. Nothing else was allocated yet.
+        engine.pool.allocator().keep_places(engine.head.lock().superblock.snapshot());
+    }
     let threads = Threads::new(engine.stop.clone());
     let inner = Inner { engine, catalog, threads, lock: Mutex::new(Some(lock)) };
     if inner.engine.wal.is_some() && !inner.engine.deterministic {
         // Dropping `inner` on a failure stops those that did start.
         background::start(&inner.threads, &inner.engine, &inner.catalog)?;
     } else {
-        inner.catalog.free_dropped(&inner.engine);
+        inner.catalog.free_dropped(&inner.engine, true);
     }
     Ok(Store { inner: Arc::new(inner) })
 }
@@ -98,13 +101,14 @@ fn engine(
         end_at_open: end,
         durability: options.durability,
         deterministic: disk.deterministic(),
-        head: Mutex::new(Head { superblock, next_copy: 1 - found.newest_at, spare: None }),
+        head: Mutex::new(Head { superblock, next_copy: 1 - found.newest_at }),
         redo: AtomicU64::new(superblock.redo.get()),
         next_tree: AtomicU32::new(superblock.next_tree),
         running: Running::new(),
         stop: Arc::default(),
         wanted: AtomicBool::new(false),
         checkpoints: AtomicU64::new(0),
+        dropped_damaged: AtomicU64::new(0),
         recovered: records,
         reads: Counter::new(),
         writes: Counter::new(),
@@ -119,13 +123,9 @@ fn begin_writing(engine: &Arc<Engine>, disk: &Arc<dyn Disk>, found: &Found) -> R
     let mut head = engine.head.lock();
     let next = head.superblock;
     head.superblock = found.older.unwrap_or(found.newest);
-    head.spare = engine.write_superblocks(&mut head, next)?;
+    engine.write_superblocks(&mut head, next)?;
     engine.pool.allocator().release_pending(next.redo);
     wal.release_below(next.place.lsn)?;
-    // A new store's first page is the catalog's root; its disk is not full either.
-    if head.spare.is_none() && wal.position() > Lsn::FIRST {
-        head.spare = engine.snapshot_extent(&mut head, wal).ok();
-    }
     drop(head);
     wal.set_pressure(Arc::new(Pressure(Arc::downgrade(engine))));
     disk.observe(Arc::new(WalRule {

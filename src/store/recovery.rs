@@ -209,7 +209,7 @@ pub(crate) fn read_snapshot(page_store: &FilePageStore, superblock: &Superblock)
         return Ok(Snapshot { lsn: superblock.snapshot_lsn, end, free: Vec::new(), pending: Vec::new() });
     };
     let damaged = |detail| Error::corrupted(Site::FreeSpace, detail);
-    if extent.start < page_store.first_page() || extent.end() > PageId::MAX || extent.units > 1 << 20 {
+    if extent.start < page_store.first_page() || extent.end() > PageId::MAX || extent.units > 1 << 21 {
         return Err(damaged("the superblock's place for it is no such place"));
     }
     let mut bytes = vec![0; extent.units as usize * page_store.page_size()];

@@ -68,6 +68,9 @@ pub struct Stats {
     pub batches: u64,
     /// Checkpoints taken since the store was opened.
     pub checkpoints: u64,
+    /// Dropped trees that are freed but for what is damaged, and for the nodes that lead there:
+    /// [`Store::check_all`](crate::Store::check_all) says what. Tried again about once a minute.
+    pub dropped_damaged: u64,
     /// Records redone when the store was opened.
     pub recovered_records: u64,
 }
@@ -97,5 +100,6 @@ impl Stats {
         gauge("pagebox_file_pages", self.file_pages);
         gauge("pagebox_free_pages", self.free_pages);
         gauge("pagebox_pending_pages", self.pending_pages);
+        gauge("pagebox_dropped_damaged", self.dropped_damaged);
     }
 }

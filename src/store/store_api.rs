@@ -157,7 +157,7 @@ impl Store {
     pub fn checkpoint(&self) -> Result<()> {
         let engine = &self.inner.engine;
         let _call = engine.running.enter()?;
-        self.inner.catalog.free_dropped(engine);
+        self.inner.catalog.free_dropped(engine, true);
         self.inner.catalog.tidy(engine);
         engine.checkpoint()
     }

@@ -8,18 +8,45 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Unsteady {
     disk: SimDisk,
     turn: Arc<AtomicU64>,
+    pages: Arc<Pages>,
+}
+
+/// What is known of the page file.
+#[derive(Debug, Default)]
+struct Pages {
+    /// Milliseconds that it takes to grow.
+    slow: AtomicU64,
+    /// How often it did, or began to.
+    growths: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl Unsteady {
     pub fn new(seed: u64) -> Unsteady {
         let disk = SimDisk::new(seed);
         disk.set_history(false);
-        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))) }
+        Unsteady { disk, turn: Arc::new(AtomicU64::new(mix(seed))), pages: Arc::default() }
+    }
+
+    /// From here on, the page file takes so long to grow.
+    pub fn slow_growth(&self, millis: u64) {
+        self.pages.slow.store(millis, Ordering::Relaxed);
+    }
+
+    /// How often the page file began to grow.
+    pub fn growths(&self) -> u64 {
+        self.pages.growths.load(Ordering::Relaxed)
+    }
+
+    /// How often it was read from.
+    pub fn reads(&self) -> u64 {
+        self.pages.reads.load(Ordering::Relaxed)
     }
 }
 
@@ -27,6 +54,8 @@ impl Unsteady {
 struct File {
     file: Arc<dyn DiskFile>,
     turn: Arc<AtomicU64>,
+    /// If it is the page file.
+    pages: Option<Arc<Pages>>,
 }
 
 impl File {
@@ -41,6 +70,9 @@ impl File {
 impl DiskFile for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.rest();
+        if let Some(pages) = &self.pages {
+            pages.reads.fetch_add(1, Ordering::Relaxed);
+        }
         self.file.read_at(buf, offset)
     }
 
@@ -58,6 +90,10 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if let Some(pages) = &self.pages {
+            pages.growths.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(pages.slow.load(Ordering::Relaxed)));
+        }
         self.file.allocate(offset, len)
     }
 
@@ -74,7 +110,8 @@ impl DiskFile for File {
 
 impl Disk for Unsteady {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn: self.turn.clone() }))
+        let pages = path.ends_with("pages").then(|| self.pages.clone());
+        Ok(Arc::new(File { file: self.disk.open(path, mode)?, turn: self.turn.clone(), pages }))
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {

@@ -24,7 +24,7 @@
 //! | [`MOVE_SEPARATOR`] | two separators: the second replaces the first |
 //! | [`CUT`] | two keys: a leaf's records from one on and below the other go |
 //! | [`ENTOMB`] | nothing: the root of a dropped tree becomes a tombstone, its content stays |
-//! | [`DETACH`] | `children to keep: u16`: the last children go, from a node of a dropped tree |
+//! | [`DETACH`] | `first children to keep: u16`, and `last ones: u16` if there are any: the others go, from a node of a dropped tree |
 
 use super::*;
 use crate::page::bytes::PageWriter;
@@ -166,8 +166,10 @@ pub fn apply(op: u8, page: PageWriter<'_>, id: PageId, payload: &[u8]) -> Result
             Ok(())
         }
         DETACH => {
-            let keep = payload.try_into().map(u16::from_le_bytes).map_err(|_| SHORT)?;
-            node.detach(usize::from(keep))
+            let (keep, behind) = payload.split_at_checked(2).ok_or(SHORT)?;
+            let number = |bytes: &[u8]| bytes.try_into().map(u16::from_le_bytes).map_err(|_| SHORT);
+            let behind = if behind.is_empty() { 0 } else { number(behind)? };
+            node.detach(usize::from(number(keep)?), usize::from(behind))
         }
         _ => Err(EditError::Damaged("an unknown operation")),
     }

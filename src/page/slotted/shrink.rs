@@ -201,7 +201,7 @@ impl SlottedPageMut<'_> {
     }
 
     /// Removes the separators in slots `from..to` and as many children from `child` on.
-    fn remove_children(&mut self, from: usize, to: usize, child: usize) -> Result<(), EditError> {
+    pub(super) fn remove_children(&mut self, from: usize, to: usize, child: usize) -> Result<(), EditError> {
         let node = self.node()?;
         let (count, references, gone) = (node.count(), node.references_at(), to - from);
         for i in child..=count - gone {

@@ -1,6 +1,7 @@
 //! The allocator in memory: reserve, apply, release, snapshot, restore.
 
 use super::extents::{Extent, ExtentSet};
+use super::places::Places;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result, Site};
 use crate::pool::page_store::PageStore;
@@ -26,6 +27,8 @@ pub(super) struct State {
     /// Given out, not logged; snapshots' own extents are among them.
     pub(super) reserved: ExtentSet,
     pending: Pending,
+    /// Where snapshots lie and will lie.
+    pub(super) places: Places,
     /// The first page behind the page file.
     pub(super) end: PageId,
     /// Pages that records allocated and freed since the pool was made.
@@ -123,29 +126,35 @@ impl Allocator {
         Ok(extent)
     }
 
+    pub(super) fn page_size(&self) -> u64 {
+        self.store.page_size() as u64
+    }
+
     /// Extends the file so that `units` contiguous pages are free at its end.
     pub(super) fn grow(&self, state: &mut State, units: u64) -> Result<()> {
-        let page = self.store.page_size() as u64;
-        let from = state.end;
-        let more = (from.get() * page / 64).clamp(*GROWTH.start(), *GROWTH.end()) / page;
-        let mut last = None;
-        // On a nearly full disk, what is needed may fit where the comfortable step does not.
-        for step in [more.max(units), units] {
-            let end = PageId::new(from.get().saturating_add(step));
-            if end > PageId::MAX {
-                return Err(Error::NoSpace { what: "page ids", needed: step });
-            }
-            match self.store.grow(from, end) {
-                Ok(()) => {
-                    state.free.insert(Extent::new(from, step));
-                    state.end = end;
-                    return Ok(());
-                }
-                Err(error @ Error::NoSpace { .. }) => last = Some(error),
-                Err(error) => return Err(error),
-            }
+        self.keep_up(state, units)?;
+        let (page, from) = (self.page_size(), state.end.get());
+        let more = (from * page / 64).clamp(*GROWTH.start(), *GROWTH.end()) / page;
+        // Not further than the places for snapshots reach (A5).
+        let more = more.min(state.places.reach(page).saturating_sub(from));
+        match self.extend(state, more.max(units)) {
+            // On a nearly full disk, what is needed may fit where the comfortable step does not.
+            Err(Error::NoSpace { .. }) if more > units => self.extend(state, units),
+            other => other,
         }
-        Err(last.unwrap_or(Error::NoSpace { what: "page file", needed: units * page }))
+    }
+
+    /// Extends the file by `step` pages, which are free then.
+    pub(super) fn extend(&self, state: &mut State, step: u64) -> Result<()> {
+        let from = state.end;
+        let end = PageId::new(from.get().saturating_add(step));
+        if end > PageId::MAX {
+            return Err(Error::NoSpace { what: "page ids", needed: step });
+        }
+        self.store.grow(from, end)?;
+        state.free.insert(Extent::new(from, step));
+        state.end = end;
+        Ok(())
     }
 
     /// Gives back a reservation that no record names.
@@ -310,6 +319,7 @@ impl Allocator {
                 return Err(damaged(extent));
             }
         }
+        state.places = Places::named(held);
         *self.state.lock() = state;
         Ok(())
     }

@@ -15,6 +15,7 @@
 
 mod allocator;
 mod extents;
+mod places;
 mod runs;
 mod snapshot;
 #[cfg(test)]

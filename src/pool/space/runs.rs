@@ -53,11 +53,14 @@ impl Allocator {
         }
         if left > 0 {
             // What is free at the end of the file grows with it.
-            let tail = state.free.ending_at(state.end);
-            let grown = match tail {
+            let grown = match state.free.ending_at(state.end) {
                 tail if tail >= left => Ok(()),
                 _ if !grow => Err(Error::NoSpace { what: "free space of the page file", needed: left }),
-                tail => self.grow(state, left - tail),
+                // Places for snapshots come first: they would lie in between.
+                _ => self.keep_up(state, left).and_then(|()| match state.free.ending_at(state.end) {
+                    tail if tail >= left => Ok(()),
+                    tail => self.grow(state, left - tail),
+                }),
             };
             let last =
                 grown.and_then(|()| state.free.take(left).ok_or(Error::NoSpace { what: "page file", needed: left }));

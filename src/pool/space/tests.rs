@@ -1,9 +1,10 @@
 //! The allocator against a model, and its rules of reuse.
 
 use super::extents::ExtentSet;
+use super::snapshot::drawn_bytes;
 use super::*;
 use crate::pool::mem_store::MemPageStore;
-use crate::pool::page_store::PageStore;
+use crate::pool::page_store::{PageImage, PageStore};
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId, SizeClass};
 use quickcheck::quickcheck;
@@ -131,6 +132,124 @@ fn snapshot_and_replay_give_the_same_state() {
     assert_eq!(clip(&mine), clip(&theirs));
     assert!(other.replay_allocation(taken[0], SizeClass::ZERO).is_err(), "allocated twice");
     assert!(other.replay_free(PageId::new(1 << 40), SizeClass::ZERO, Lsn::new(91)).is_err());
+}
+
+quickcheck! {
+    fn a_drawn_snapshot_says_the_same(extents: Vec<(u8, u8, bool)>, more: u8) -> bool {
+        let (mut at, mut snapshot) = (1, self::allocator().snapshot(|| Lsn::new(70)));
+        for (i, (gap, units, free)) in extents.into_iter().enumerate() {
+            // Neighbours of one kind are one extent when drawn.
+            let extent = Extent::new(PageId::new(at + 1 + u64::from(gap % 9)), u64::from(units) + 1);
+            at = extent.end().get();
+            if free { snapshot.free.push(extent) } else { snapshot.pending.push((Lsn::new(i as u64), extent)) }
+        }
+        snapshot.end = PageId::new(at + u64::from(more));
+        let drawn = snapshot.draw();
+        assert!(drawn.len() as u64 >= snapshot.least_bytes() && drawn.len() as u64 == drawn_bytes(snapshot.end.get()));
+        let last = snapshot.pending.iter().map(|(lsn, _)| *lsn).max().unwrap_or(Lsn::NONE);
+        snapshot.pending.iter_mut().for_each(|(lsn, _)| *lsn = last);
+        let same = Snapshot::decode(&drawn).unwrap() == snapshot;
+        let mut damaged = drawn;
+        let at = usize::from(more) * 7 % (damaged.len() - 4);
+        damaged[at] ^= 1;
+        same && Snapshot::decode(&damaged).is_err()
+    }
+
+    /// A5, whatever is allocated and freed, on a medium that is full before long, and through crashes.
+    fn a_snapshot_finds_room_on_a_full_medium(ops: Vec<(u8, u16)>, room: u16) -> bool {
+        // Pages so small that places are soon too small.
+        let store = Arc::new(Limited { pages: 20 + u64::from(room % 3000), page_size: 64 });
+        let mut allocator = Allocator::new(store.clone());
+        allocate(&allocator, SizeClass::ZERO);
+        let (mut named, mut mine, mut lsn) = (None, Vec::new(), 100);
+        allocator.keep_places(named);
+        // What a log would hold since the last checkpoint.
+        let (mut base, mut since) = (allocator.snapshot(|| Lsn::new(1)), Vec::new());
+        for (op, n) in ops {
+            lsn += 1;
+            match op % 8 {
+                0..4 => for _ in 0..n % 300 {
+                    let Ok(extent) = allocator.reserve_extent(u64::from(op / 8 % 3) + 1) else { break };
+                    let gate = allocator.enter();
+                    allocator.apply_allocation_of(&gate, extent);
+                    mine.push(extent);
+                    since.push((extent, None));
+                },
+                4..6 => for _ in 0..n % 300 {
+                    let Some(at) = mine.len().checked_sub(1).map(|last| usize::from(n) * 31 % (last + 1)) else { break };
+                    let extent = mine.swap_remove(at);
+                    let gate = allocator.enter();
+                    allocator.apply_free_of(&gate, extent, Lsn::new(lsn));
+                    since.push((extent, Some(Lsn::new(lsn))));
+                },
+                6 => {
+                    let snapshot = allocator.snapshot(|| Lsn::new(lsn));
+                    let end = allocator.end();
+                    let place = allocator.place_for(&snapshot, named).unwrap();
+                    assert_eq!(allocator.end(), end, "no space was needed");
+                    assert!(place.units * 64 >= snapshot.least_bytes() && Some(place) != named);
+                    named = Some(place);
+                    allocator.release_pending(Lsn::new(lsn));
+                    allocator.keep_places(named);
+                    base = Snapshot::decode(&snapshot.draw()).unwrap();
+                    since.clear();
+                }
+                _ => {
+                    let after = Allocator::new(store.clone());
+                    after.restore(&base, &Vec::from_iter(named)).unwrap();
+                    for &(extent, freed) in &since {
+                        match freed {
+                            None => after.replay_allocation_of(extent).unwrap(),
+                            Some(lsn) => after.replay_free_of(extent, lsn).unwrap(),
+                        }
+                    }
+                    after.keep_places(named);
+                    allocator = after;
+                }
+            }
+            let snapshot = allocator.snapshot(|| Lsn::new(lsn));
+            let places = allocator.state.lock().places.reach(64);
+            assert!(places >= snapshot.end.get(), "A5: the places reach to {places}, not to {}", snapshot.end);
+        }
+        true
+    }
+}
+
+/// A medium that can grow so far and no further.
+struct Limited {
+    pages: u64,
+    page_size: usize,
+}
+
+impl PageStore for Limited {
+    fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    fn first_page(&self) -> PageId {
+        PageId::new(1)
+    }
+
+    fn read(&self, _: PageId, _: &mut [u8]) -> crate::Result<()> {
+        Ok(())
+    }
+
+    fn write_batch(&self, _: &mut [u8], _: &[PageImage]) -> crate::Result<()> {
+        Ok(())
+    }
+
+    fn grow(&self, _: PageId, end: PageId) -> crate::Result<()> {
+        let full = crate::Error::NoSpace { what: "the medium", needed: 1 };
+        if end.get() <= self.pages { Ok(()) } else { Err(full) }
+    }
+
+    fn write_unlogged(&self, _: PageId, _: &[u8]) -> crate::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> crate::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

@@ -170,3 +170,27 @@ fn a_lane_waits_for_no_frame_of_a_greater_class() {
     flushed.recv_timeout(LONG).unwrap().unwrap();
     rig.check_frames();
 }
+
+#[cfg(feature = "btree")]
+#[test]
+fn a_loan_ends_although_others_take_each_frame_that_it_frees() {
+    let rig = Arc::new(Rig::floor());
+    let capacity = rig.pool.capacity_pages();
+    (0..capacity as u64 * 2).for_each(|n| assert!(!rig.create(n).is_none()));
+    let over = Arc::new(AtomicBool::new(false));
+    let (other, ended) = (Arc::downgrade(&rig), over.clone());
+    *rig.store.on_write.lock() = Some(Arc::new(move |_| {
+        // What was freed since the last batch is taken before the next one is written.
+        std::thread::sleep(Duration::from_millis(1));
+        let Some(rig) = other.upgrade() else { return };
+        while !ended.load(Ordering::SeqCst) && rig.pool.commit_bytes(PAGE as u64) {
+            rig.pool.uncommit_bytes(PAGE as u64);
+            rig.create(0);
+        }
+    }));
+    let pool = rig.pool.clone();
+    let lent = in_background(move || pool.lend(capacity * PAGE * 3 / 4).map(drop));
+    let lent = lent.recv_timeout(LONG);
+    over.store(true, Ordering::SeqCst);
+    assert!(matches!(lent, Ok(Err(Error::PoolExhausted { .. }))), "the loan went on and on, or came in spite of them");
+}

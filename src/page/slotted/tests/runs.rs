@@ -112,6 +112,23 @@ fn an_extension_may_close_a_node_and_children_can_be_detached() {
     assert_eq!(page.node().tree(), Ok(TreeId::new(9)));
 }
 
+#[test]
+fn children_can_be_detached_in_front_of_others() {
+    let mut page = Page::inner(4096, b"a", None, 1);
+    let more = [(b"key/b".to_vec(), 2), (b"key/c".to_vec(), 3), (b"key/d".to_vec(), 4)];
+    page.apply(EXTEND, &extension(&more, None)).unwrap();
+    for wrong in [[3, 0, 1, 0], [0, 0, 4, 0], [2, 0, 2, 0], [0xFF, 0xFF, 0xFF, 0xFF]] {
+        assert!(page.apply(DETACH, &wrong).is_err(), "{wrong:?}: it has four");
+    }
+    assert!(page.apply(DETACH, &[1, 0, 2]).is_err() && page.apply(DETACH, &[1]).is_err(), "no numbers");
+    page.apply(DETACH, &[1, 0, 2, 0]).unwrap();
+    // The third takes over what the second covered.
+    assert_eq!(children(&page), [(b"a".to_vec(), 1), (b"key/b".to_vec(), 3), (b"key/d".to_vec(), 4)]);
+    page.node().verify(b"a", None).unwrap();
+    page.apply(DETACH, &[0, 0, 2, 0]).unwrap();
+    assert_eq!(children(&page).iter().map(|(_, id)| *id).collect::<Vec<_>>(), [3, 4]);
+}
+
 /// Leaves cut, raised and put together again.
 #[test]
 fn leaves_come_apart_and_together() {
