@@ -8,7 +8,7 @@ set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 cargo build --release --quiet --example kvstore
-kv=$(pwd)/${CARGO_TARGET_DIR:-target}/release/examples/kvstore
+kv=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/examples/kvstore
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
