@@ -170,8 +170,9 @@ impl Event {
     }
 }
 
-/// How long a failing sync waits for one that would run beside it. The gate lets none in: then this is all.
-const BESIDE: Duration = Duration::from_millis(25);
+/// How long a failing sync waits for one that would run beside it, and for what would come of that before anybody hears of
+/// the failure. The gate lets none in: then this is all.
+const BESIDE: Duration = Duration::from_millis(40);
 
 /// A sync that fails, as the disk has it: what it covered may be lost.
 fn failing(disk: &SimDisk, file: &dyn DiskFile) -> io::Result<()> {
@@ -200,12 +201,13 @@ struct TheOtherSucceeds {
     written: Event,
     beside: Event,
     failed: Event,
+    over: Event,
 }
 
 impl TheOtherSucceeds {
     fn new(disk: &SimDisk) -> Arc<TheOtherSucceeds> {
-        let (begun, written, beside, failed) = Default::default();
-        Arc::new(TheOtherSucceeds { disk: disk.clone(), begun, written, beside, failed })
+        let (begun, written, beside, failed, over) = Default::default();
+        Arc::new(TheOtherSucceeds { disk: disk.clone(), begun, written, beside, failed, over })
     }
 }
 
@@ -220,9 +222,12 @@ impl Script for TheOtherSucceeds {
         if who == "lost" && !self.begun.is_set() {
             self.begun.set();
             self.written.wait();
-            self.beside.comes_within(BESIDE);
+            let beside = self.beside.comes_within(BESIDE);
             let result = failing(&self.disk, file);
             self.failed.set();
+            if beside {
+                self.over.comes_within(BESIDE);
+            }
             return result;
         }
         if who == "kept" {
@@ -247,6 +252,7 @@ fn a_value_beside_one_whose_sync_fails() {
         let fails = as_thread("lost", move || lost.insert("k", [b'0'; 20_000]));
         script.begun.wait();
         let written = as_thread("kept", move || kept.insert("k", [b'2'; 20_000])).join().unwrap();
+        script.over.set();
         assert!(fails.join().unwrap().is_err());
         let after = disk.crash(seed + 100);
         drop(store);
@@ -267,6 +273,7 @@ struct CheckpointSucceeds {
     leaves: Event,
     in_place: Event,
     failed: Event,
+    over: Event,
 }
 
 impl Script for CheckpointSucceeds {
@@ -286,6 +293,7 @@ impl Script for CheckpointSucceeds {
         if who == "load" && !self.failed.is_set() {
             let result = failing(&self.disk, file);
             self.failed.set();
+            self.over.comes_within(BESIDE);
             return result;
         }
         file.sync_data()
@@ -304,14 +312,15 @@ fn a_checkpoint_beside_a_load_whose_sync_fails() {
         tree.insert("x", "old").unwrap();
         store.checkpoint().unwrap();
         tree.insert("x", "a new value").unwrap();
-        let (leaves, in_place, failed) = Default::default();
+        let (leaves, in_place, failed, over) = Default::default();
         let script =
-            Arc::new(CheckpointSucceeds { disk: disk.clone(), mark: b"a new value", leaves, in_place, failed });
+            Arc::new(CheckpointSucceeds { disk: disk.clone(), mark: b"a new value", leaves, in_place, failed, over });
         *staged.stage.lock().unwrap() = Some(script.clone());
         let loader = as_thread("load", move || load.bulk_load(records()));
         script.leaves.wait();
         let other = store.clone();
         let made = as_thread("checkpoint", move || other.checkpoint()).join().unwrap();
+        script.over.set();
         assert!(loader.join().unwrap().is_err());
         let after = disk.crash(seed + 100);
         drop((tree, store));
