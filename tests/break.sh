@@ -17,6 +17,7 @@ breaks=(
     "value_sync        crash_campaign                V1: a large value is referred to before it is durable"
     "readers           readers_while_values_are_overwritten_and_space_is_reused V3: space is reused while a registered reader may still read it"
     "bulk_sync         crash_campaign                D4: a bulk load's pages are not synced before the record that refers to them"
+    "fresh_again       crash_campaign                P10: a page that was written once is still taken for a fresh one"
     "double_write      crash_campaign                P7: double-write slots are reused before the in-place writes are synced"
     "sync_gate         a_checkpoint_beside_a_load_whose_sync_fails P9: a sync of the page file succeeds beside one that fails"
     "read_unvalidated  histories_are_linearizable    L4: a lookup's leaf is not validated"

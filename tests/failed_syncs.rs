@@ -282,8 +282,11 @@ impl Script for CheckpointSucceeds {
             self.leaves.set();
             self.in_place.wait();
         }
-        // A page alone: not the double-write area.
-        if who == "checkpoint" && bytes.len() == 4096 && bytes.windows(self.mark.len()).any(|at| at == self.mark) {
+        // In place: not in the double-write area.
+        if who == "checkpoint"
+            && !bytes.starts_with(b"PBXdblwr")
+            && bytes.windows(self.mark.len()).any(|at| at == self.mark)
+        {
             self.in_place.set();
             self.failed.wait();
         }

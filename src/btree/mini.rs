@@ -116,7 +116,10 @@ impl Inner {
     ) -> Result<Lsn> {
         let position = self.position();
         for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
-            part.page.begin_change(position);
+            match part.op {
+                ops::INIT => part.page.begin_life(position),
+                _ => part.page.begin_change(position),
+            }
         }
         let lsn = self.append(room, record);
         for part in &mut parts {

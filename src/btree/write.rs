@@ -190,11 +190,12 @@ impl<'e> Edit<'e> {
         node: &SlottedPage<'_>,
         before: &mut Option<&mut Vec<u8>>,
     ) -> Result<(Search, Verdict), OutOfBounds> {
-        // Redo asks the same: nothing is logged for a leaf that a damaged reference led to.
+        let at = node.search(self.key)?;
+        // Redo asks the same: nothing is logged for a leaf that a damaged reference led to. Asked last, when the fences' lines,
+        // which lie apart from all others, have had time to come.
         if !node.covers(self.key)? {
             return Err(OutOfBounds);
         }
-        let at = node.search(self.key)?;
         let found = if let Search::Found(slot) = at { Some(slot) } else { None };
         if let Some(slot) = found
             && let Some(large) = value::large_in(node, slot)?

@@ -69,6 +69,20 @@ impl FilePageStore {
         id.get().saturating_mul(self.page_size as u64)
     }
 
+    /// Neighbours in the file that are neighbours in the buffer go out in one write.
+    fn write_in_place(&self, buffer: &[u8], images: &[PageImage]) -> Result<()> {
+        let follows = |a: &PageImage, b: &PageImage| {
+            a.offset + a.len == b.offset && self.offset(a.id) + a.len as u64 == self.offset(b.id)
+        };
+        for run in images.chunk_by(follows) {
+            let (first, last) = (run[0], run[run.len() - 1]);
+            self.file
+                .write_at(&buffer[first.offset..last.offset + last.len], self.offset(first.id))
+                .map_err(|e| self.fail_for_good("write a page", e))?;
+        }
+        Ok(())
+    }
+
     fn fail(&self, op: &'static str, error: std::io::Error) -> Error {
         Error::io(op, Some(&self.path), error)
     }
@@ -108,17 +122,18 @@ impl PageStore for FilePageStore {
         self.file.write_at(buffer, DOUBLE_WRITE_START).map_err(|e| self.fail("write the double-write area", e))?;
         *begun = number;
         self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))?;
-        for image in images {
-            self.file
-                .write_at(&buffer[image.offset..image.offset + image.len], self.offset(image.id))
-                .map_err(|e| self.fail_for_good("write a page", e))?;
-        }
+        self.write_in_place(buffer, images)?;
         if !cfg!(pagebox_break = "double_write") {
             self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))?;
         }
         // Release: pairs with the Acquire in `completed_batch`.
         self.completed.store(number, Ordering::Release);
         Ok(())
+    }
+
+    fn write_fresh(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        self.write_in_place(buffer, images)?;
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))
     }
 
     fn grow(&self, from: PageId, end: PageId) -> Result<()> {

@@ -8,6 +8,9 @@
 //! | copies to the double-write area, sync; the same copies in place, sync | anybody | a torn page has an intact copy (P7); no sync failed (P9) |
 //! | under the shared latch, by try: same version as when copied? then clean | nobody | P6 |
 //!
+//! A page that was never written since the record that initialized it skips the double-write area (P10): it has been dirty since,
+//! so redo starts at that record or before it, and makes the page from nothing, whatever its place holds.
+//!
 //! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
 //! starts there or later.
 //!
@@ -17,7 +20,7 @@
 
 use super::BufferPool;
 use super::double_write::HEADER_BYTES;
-use super::frame::{DIRTY, WRITING};
+use super::frame::{DIRTY, FRESH, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
@@ -82,13 +85,16 @@ impl BufferPool {
         let mut turn = Turn { pool: self, buffer: self.flusher.lock() };
         self.check_poison()?;
         let mut written = 0;
-        for &frame in frames {
-            if turn.buffer.used + self.page_bytes(class) > turn.buffer.bytes.len() {
-                written += self.write_out(&mut turn.buffer)?;
+        for fresh in [false, true] {
+            for &frame in frames {
+                if turn.buffer.used + self.page_bytes(class) > turn.buffer.bytes.len() {
+                    written += self.write_out(&mut turn.buffer, fresh)?;
+                }
+                self.copy_frame(&mut turn.buffer, class, frame, fresh, wait)?;
             }
-            self.copy_frame(&mut turn.buffer, class, frame, wait)?;
+            written += self.write_out(&mut turn.buffer, fresh)?;
         }
-        Ok(written + self.write_out(&mut turn.buffer)?)
+        Ok(written)
     }
 
     /// Writes every page that was dirtied before `before`: the page half of a checkpoint. Writers go on meanwhile.
@@ -134,14 +140,22 @@ impl BufferPool {
         least
     }
 
-    /// Copies one frame into the buffer if it is dirty, and marks it as being written (P4).
-    fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, wait: bool) -> Result<()> {
+    /// Copies one frame into the buffer if it is dirty, and fresh or not as asked, and marks it as being written (P4).
+    fn copy_frame(
+        &self,
+        buffer: &mut FlushBuffer,
+        class: SizeClass,
+        frame: FrameId,
+        fresh: bool,
+        wait: bool,
+    ) -> Result<()> {
         let frames = &self.frames[class.get() as usize];
-        let Some(header) = frames.header(frame) else { return Ok(()) };
+        // Once written a page is not fresh again before it is another one: what is skipped here has its turn later.
+        let Some(header) = frames.header(frame).filter(|header| header.has(FRESH) == fresh) else { return Ok(()) };
         let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
         let Some(guard) = guard else { return Ok(()) };
         let id = header.page();
-        if id.is_none() || !header.has(DIRTY) || header.has(WRITING) {
+        if id.is_none() || !header.has(DIRTY) || header.has(WRITING) || header.has(FRESH) != fresh {
             return Ok(());
         }
         // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
@@ -161,7 +175,7 @@ impl BufferPool {
     }
 
     /// Everything after the copies were made, for all of them together.
-    fn write_out(&self, buffer: &mut FlushBuffer) -> Result<usize> {
+    fn write_out(&self, buffer: &mut FlushBuffer, fresh: bool) -> Result<usize> {
         if buffer.images.is_empty() {
             return Ok(0);
         }
@@ -174,7 +188,8 @@ impl BufferPool {
         let newest = if cfg!(pagebox_break = "wal_rule") { Lsn::NONE } else { newest };
         let result = self.log.make_durable(newest).and_then(|()| {
             let used = buffer.used;
-            self.store.write_batch(&mut buffer.bytes[..used], &buffer.images)?;
+            let (bytes, images) = (&mut buffer.bytes[..used], &buffer.images);
+            if fresh { self.store.write_fresh(bytes, images) } else { self.store.write_batch(bytes, images) }?;
             // Poisoned meanwhile: what is on disk is unknown, of these pages too.
             self.check_poison()
         });
@@ -204,6 +219,10 @@ impl BufferPool {
     fn settle_frame(&self, copy: &Copy, written: bool) {
         let Some(header) = self.frames[copy.class.get() as usize].header(copy.frame) else { return };
         if written {
+            if !cfg!(pagebox_break = "fresh_again") {
+                // Before it can be found clean: from now on there is an image that a torn write could destroy (P10).
+                header.clear(FRESH);
+            }
             match header.latch.try_shared() {
                 Some(guard) if guard.version() == copy.version => header.clear(DIRTY),
                 // Latched or changed since: every change after the copy was logged at the copy's LSN or later. Whoever

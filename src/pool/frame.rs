@@ -11,6 +11,9 @@ pub(crate) const DIRTY: u8 = 1;
 /// A copy of the page is on its way to disk (P4).
 pub(crate) const WRITING: u8 = 2;
 
+/// Dirty ever since the record that initialized the page, and never written (P10).
+pub(crate) const FRESH: u8 = 4;
+
 /// Warmth of a leaf or other page when touched.
 pub(crate) const WARM: u8 = 1;
 /// Warmth of an inner node when touched: it survives more rounds of the hand.
@@ -24,7 +27,7 @@ pub(crate) struct FrameHeader {
     page: AtomicU64,
     /// Where redo must start for this page; meaningful while `DIRTY` is set (W6).
     recovery: AtomicU64,
-    /// `DIRTY`, `WRITING`.
+    /// `DIRTY`, `WRITING`, `FRESH`.
     flags: AtomicU8,
     /// Rounds of the clock hand the frame survives untouched.
     heat: AtomicU8,

@@ -62,7 +62,7 @@ impl BufferPool {
                 && header.page() == id
                 && !header.has(super::frame::WRITING)
             {
-                header.clear(super::frame::DIRTY);
+                header.clear(super::frame::DIRTY | super::frame::FRESH);
                 self.table.remove(id, place.frame);
                 header.set_page(PageId::NONE);
                 drop(guard);

@@ -43,6 +43,14 @@ pub trait PageStore: Send + Sync {
     /// [`crate::Error::NoSpace`] only if no page was touched: the caller may try again. After any other error it may not.
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()>;
 
+    /// As [`PageStore::write_batch`], for pages that redo makes from nothing if their images are torn (P10).
+    ///
+    /// # Errors
+    /// As there.
+    fn write_fresh(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        self.write_batch(buffer, images)
+    }
+
     /// Makes room for all pages below `end`, where `from` is the present end.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! A page in hand, in one of the latch's three modes.
 
 use super::BufferPool;
+#[cfg(feature = "btree")]
+use super::frame::FRESH;
 use super::frame::{DIRTY, FrameHeader, WARM_INNER};
 use crate::error::Error;
 use crate::latch::{ExclusiveGuard, OptimisticGuard, Restart, SharedGuard};
@@ -235,6 +237,17 @@ impl<'p> PageMut<'p> {
         if !self.header.has(DIRTY) {
             self.header.set_recovery_lsn(position);
             self.header.set(DIRTY);
+        }
+    }
+
+    /// As [`PageMut::begin_change`], for a change by a logged record that initializes the page: until it is first written, a
+    /// torn image of it is no loss (P10).
+    #[cfg(feature = "btree")]
+    pub(crate) fn begin_life(&mut self, position: Lsn) {
+        let fresh = !self.header.has(DIRTY) && position != Lsn::NONE;
+        self.begin_change(position);
+        if fresh {
+            self.header.set(FRESH);
         }
     }
 
