@@ -14,7 +14,7 @@ impl BTree {
     /// # Errors
     /// See [`BTree::get`].
     pub fn scan(&self, low: &[u8], high: Option<&[u8]>, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        self.scan_window(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
+        self.scan_window::<false>(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
     }
 
     /// Like [`BTree::scan`], in descending order.
@@ -27,39 +27,21 @@ impl BTree {
         high: Option<&[u8]>,
         f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.scan_window_rev(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
+        self.scan_window::<true>(Window::new(low.to_vec(), high.map(<[u8]>::to_vec)), f)
     }
 
-    /// [`BTree::scan`], of a window of the caller's making.
-    pub(crate) fn scan_window(
+    /// [`BTree::scan`], or [`BTree::scan_rev`] if `BACK`, of a window of the caller's making.
+    pub(crate) fn scan_window<const BACK: bool>(
         &self,
         mut window: Option<Window>,
         mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
         let (mut copy, mut taken) = (Kept::new(Keep::Pairs), 0);
         while window.is_some() {
-            self.inner.fetch(&mut window, Take::front(taken), &mut copy)?;
+            let take = if BACK { Take::back(taken) } else { Take::front(taken) };
+            self.inner.fetch(&mut window, take, &mut copy)?;
             taken += copy.len();
-            while let Some(pair) = copy.pop_front() {
-                if self.inner.pass(pair, &mut f)?.is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// [`BTree::scan_rev`], of a window of the caller's making.
-    pub(crate) fn scan_window_rev(
-        &self,
-        mut window: Option<Window>,
-        mut f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let (mut copy, mut taken) = (Kept::new(Keep::Pairs), 0);
-        while window.is_some() {
-            self.inner.fetch(&mut window, Take::back(taken), &mut copy)?;
-            taken += copy.len();
-            while let Some(pair) = copy.pop_back() {
+            while let Some(pair) = if BACK { copy.pop_back() } else { copy.pop_front() } {
                 if self.inner.pass(pair, &mut f)?.is_break() {
                     return Ok(());
                 }

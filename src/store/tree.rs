@@ -213,7 +213,7 @@ impl Tree {
         let Some((low, high)) = half_open(range.bounds()) else { return self.handle.inner.check_open() };
         let mut closed = Ok(());
         let _callback = self.in_callback();
-        self.read(|tree| tree.scan_window(Window::new(low, high), self.guarded(&mut closed, f)))?;
+        self.read(|tree| tree.scan_window::<false>(Window::new(low, high), self.guarded(&mut closed, f)))?;
         closed
     }
 
@@ -225,7 +225,7 @@ impl Tree {
         let Some((low, high)) = half_open(range.bounds()) else { return self.handle.inner.check_open() };
         let mut closed = Ok(());
         let _callback = self.in_callback();
-        self.read(|tree| tree.scan_window_rev(Window::new(low, high), self.guarded(&mut closed, f)))?;
+        self.read(|tree| tree.scan_window::<true>(Window::new(low, high), self.guarded(&mut closed, f)))?;
         closed
     }
 
