@@ -150,7 +150,7 @@ impl BufferPool {
         wait: bool,
     ) -> Result<()> {
         let frames = &self.frames[class.get() as usize];
-        // Once written a page is not fresh again before it is another one: what is skipped here has its turn later.
+        // What is skipped now is taken in the other pass: nobody else writes while this turn lasts, so it is as fresh then.
         let Some(header) = frames.header(frame).filter(|header| header.has(FRESH) == fresh) else { return Ok(()) };
         let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
         let Some(guard) = guard else { return Ok(()) };
