@@ -24,6 +24,7 @@ pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catal
         threads.start(name, move || run(&engine))
     };
     start("pagebox-log", flush_log)?;
+    start("pagebox-segment", prepare_segments)?;
     start("pagebox-pages", provide_frames)?;
     let start = |name, run: fn(&Engine, &Catalog)| {
         let (engine, catalog) = (engine.clone(), catalog.clone());
@@ -61,6 +62,19 @@ fn flush_log(engine: &Engine) {
     }
 }
 
+/// Makes log segments before a writer needs them. Not the checkpointer's business: zero-filling a segment takes a tenth of a
+/// second, a checkpoint many seconds, and under load the log wants the former during the latter.
+fn prepare_segments(engine: &Engine) {
+    let Some(wal) = &engine.wal else { return };
+    while !engine.stop.is_stopped() {
+        wal.wait_segment_demand(REST);
+        if !engine.stop.is_stopped() && wal.prepare_ahead().is_err() {
+            // A full disk is for the writer to report who needs the segment. Not at once again.
+            engine.stop.sleep(IDLE);
+        }
+    }
+}
+
 /// Keeps free frames ahead of demand.
 fn provide_frames(engine: &Engine) {
     while !engine.stop.is_stopped() {
@@ -72,10 +86,9 @@ fn provide_frames(engine: &Engine) {
     }
 }
 
-/// Makes checkpoints when the log or pending space asks for them, and log segments before a writer needs them; publishes
-/// the store's numbers, with the feature `metrics`, four times a second.
+/// Makes checkpoints when the log or pending space asks for them; publishes the store's numbers, with the feature `metrics`,
+/// four times a second.
 fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
-    let Some(wal) = &engine.wal else { return };
     while !engine.stop.is_stopped() {
         // Relaxed: advice, together with the wake-up.
         if engine.wanted.load(Ordering::Relaxed) {
@@ -84,8 +97,6 @@ fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
                 engine.wanted.store(false, Ordering::Relaxed);
             }
         }
-        // A full disk is for the writer to report who needs the segment.
-        let _ = wal.prepare_ahead();
         #[cfg(feature = "metrics")]
         engine.stats().publish(&engine.files.dir.display().to_string());
         engine.stop.sleep(IDLE);

@@ -57,6 +57,16 @@ impl Engine {
         self.checkpoint_holding(head)
     }
 
+    /// Makes a checkpoint, or waits for the end of the one that is being made: for a full log, which either empties. If that was
+    /// not enough, the caller comes again.
+    pub(crate) fn checkpoint_or_wait(&self) -> Result<()> {
+        if let Some(head) = self.head.try_lock() {
+            return self.checkpoint_holding(head);
+        }
+        drop(self.head.lock());
+        self.check_poison()
+    }
+
     fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>) -> Result<()> {
         // Dropped before the lock, so that who waits for it finds the poison.
         let begun = Begun(self);
@@ -156,7 +166,7 @@ impl LogPressure for Pressure {
     fn relieve(&self, needed: bool) -> Result<()> {
         let Some(engine) = self.0.upgrade() else { return Ok(()) };
         if needed {
-            engine.checkpoint_shared()
+            engine.checkpoint_or_wait()
         } else {
             engine.want_checkpoint();
             Ok(())

@@ -154,6 +154,7 @@ impl Inner {
         engine.stop.stop();
         if let Some(wal) = &engine.wal {
             wal.nudge_flusher();
+            wal.nudge_preparer();
         }
         engine.pool.wake_provider();
         self.threads.join();

@@ -64,7 +64,7 @@ const DEFAULT_SEGMENTS: u64 = 16;
 /// Frames beyond the pool's own floor: 40 in all, so that a batch may change ten leaves, a quarter of them.
 const SPARE_FRAMES: usize = 16;
 /// Beyond this a greater group makes no sync cheaper.
-const MAX_LOG_BUFFER: usize = 1 << 20;
+const MAX_LOG_BUFFER: usize = 4 << 20;
 /// One being written, one being filled ahead, one a checkpoint still needs, one that it writes itself.
 pub(crate) const MIN_SEGMENTS: u64 = 4;
 

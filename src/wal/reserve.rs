@@ -73,6 +73,17 @@ impl Wal {
         Ok(grown == Grown::Added)
     }
 
+    /// For the same thread: waits until [`prepare_ahead`](Wal::prepare_ahead) has something to do, `timeout` has passed, or
+    /// [`nudge_preparer`](Wal::nudge_preparer) is called.
+    pub fn wait_segment_demand(&self, timeout: Duration) {
+        self.segments.wait_for_want(timeout);
+    }
+
+    /// Makes [`wait_segment_demand`](Wal::wait_segment_demand) return, so that its caller sees what else changed.
+    pub fn nudge_preparer(&self) {
+        self.segments.nudge();
+    }
+
     fn pressure_hook(&self) -> Option<Arc<dyn LogPressure>> {
         self.pressure.read().clone()
     }

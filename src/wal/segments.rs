@@ -14,10 +14,11 @@ use super::place::{Marks, UNFINISHED, WalPosition, segment_path};
 use super::space::Space;
 use crate::error::{Error, Result};
 use crate::io::{Disk, DiskFile, OpenMode};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::Lsn;
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How much is zero-filled with one write.
 const FILL_BYTES: usize = 256 << 10;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) marks: Marks,
     /// The number of file bytes written at which pressure is due next.
     pressure_at: u64,
+    /// Whether who waits in [`Segments::wait_for_want`] is to come back though nothing is wanted.
+    nudged: bool,
 }
 
 /// The place a group was given.
@@ -66,6 +69,8 @@ pub(crate) struct Segments {
     options: WalOptions,
     admin: Mutex<()>,
     state: Mutex<State>,
+    /// Told when the last ready segment is taken into use.
+    taken: Condvar,
 }
 
 /// What came of asking for one more segment.
@@ -79,7 +84,7 @@ pub(crate) enum Grown {
 
 impl State {
     pub(crate) fn new(retained: VecDeque<Retained>, current: Open, end: WalPosition, marks: Marks) -> State {
-        State { retained, current, ready: VecDeque::new(), end, marks, pressure_at: 0 }
+        State { retained, current, ready: VecDeque::new(), end, marks, pressure_at: 0, nudged: false }
     }
 
     fn total(&self) -> u64 {
@@ -100,7 +105,8 @@ impl State {
 impl Segments {
     /// Takes over `state` and tells `space` what it offers.
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, options: WalOptions, state: State, space: &Space) -> Segments {
-        let segments = Segments { disk, dir, options, admin: Mutex::new(()), state: Mutex::new(state) };
+        let segments =
+            Segments { disk, dir, options, admin: Mutex::new(()), state: Mutex::new(state), taken: Condvar::new() };
         let state = segments.state.lock();
         space.grow(segments.capacity(&state));
         segments.update_floor(&state, space);
@@ -151,6 +157,9 @@ impl Segments {
             let full = std::mem::replace(&mut state.current, next);
             state.retained.push_back(Retained { seq: full.seq, end: start });
             self.update_floor(&state, space);
+            if self.wants(&state) {
+                self.taken.notify_all();
+            }
         }
         let current = &state.current;
         let at = WalPosition { lsn: start, segment: current.seq, offset: current.offset, prev_crc: state.end.prev_crc };
@@ -202,8 +211,26 @@ impl Segments {
 
     /// Whether no segment stands ready although the log may have one more.
     pub(crate) fn wants_more(&self) -> bool {
-        let state = self.state.lock();
+        self.wants(&self.state.lock())
+    }
+
+    fn wants(&self, state: &State) -> bool {
         state.ready.is_empty() && state.total() < self.options.max_segments() - 1
+    }
+
+    /// Waits until a segment is wanted, [`Segments::nudge`] is called, or `timeout` has passed.
+    pub(crate) fn wait_for_want(&self, timeout: Duration) {
+        let mut state = self.state.lock();
+        if !state.nudged && !self.wants(&state) {
+            self.taken.wait_for(&mut state, timeout);
+        }
+        state.nudged = false;
+    }
+
+    /// Ends one wait for a want, present or next.
+    pub(crate) fn nudge(&self) {
+        self.state.lock().nudged = true;
+        self.taken.notify_all();
     }
 
     fn add_ready(&self, open: Open, space: &Space) {
