@@ -49,8 +49,10 @@ impl BufferPool {
             return None;
         }
         let frame = frames.take_uncommitted();
-        if frame.is_none() {
-            self.uncommit_bytes(frames.bytes as u64);
+        match &frame {
+            Some(frame) if frames.wants_populating(frame.id()) => self.demand_frames(),
+            Some(_) => {}
+            None => self.uncommit_bytes(frames.bytes as u64),
         }
         frame
     }
@@ -204,12 +206,15 @@ impl BufferPool {
 }
 
 impl BufferPool {
-    /// One step of the page provider: evicts, and writes if it must, until a sixty-fourth of the class 0 frames (at least
+    /// One step of the page provider: commits memory that will be touched soon, evicts, and writes if it must, until a sixty-fourth of the class 0 frames (at least
     /// four) are free, or nothing more can be freed. Returns how many it freed.
     ///
     /// # Errors
     /// What writing pages can give: `Io`, `NoSpace`, `Poisoned`.
     pub fn provide(&self) -> Result<usize> {
+        // Relaxed: a snapshot that steers, nothing more.
+        let spare = self.capacity.saturating_sub(self.resident.load(Ordering::Relaxed));
+        self.frames[0].populate_ahead(spare as usize);
         let target = (self.frames[0].count() / 64).max(4);
         let mut freed = 0;
         while self.free_frames() < target {

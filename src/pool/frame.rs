@@ -139,7 +139,16 @@ pub(crate) struct Frames {
     free: Mutex<FreeFrames>,
     /// Where the clock hand is.
     pub(crate) hand: AtomicU64,
+    /// Whether memory is committed ahead of its first use, by [`Frames::populate_ahead`].
+    ahead: bool,
+    /// Up to here, in bytes, that was done.
+    populated: AtomicU64,
 }
+
+/// How far ahead of the frames in use memory is committed, in bytes: a few huge pages, some milliseconds of inserts.
+const POPULATE_AHEAD: usize = 8 << 20;
+/// Memory is committed in pieces of this many bytes: a huge page.
+const POPULATE_STEP: usize = 2 << 20;
 
 /// A frame that holds no page and that nobody else will take: claimed from the free ones, or by evicting its page. Dropping
 /// it gives it back, on every way out.
@@ -198,13 +207,16 @@ impl Frames {
     pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize, huge: bool) -> Result<Frames> {
         let bytes = page_size << class.get();
         let count = (budget / bytes).min((1 << 24) - 1);
+        let huge = huge && budget >= 64 << 20;
         Ok(Frames {
             class,
             bytes,
-            region: Region::map(count * bytes, huge && budget >= 64 << 20)?,
+            region: Region::map(count * bytes, huge)?,
             headers: (0..count).map(|_| FrameHeader::new()).collect(),
             free: Mutex::new(FreeFrames { resident: Vec::with_capacity(count), discarded: Vec::new(), unused: 0 }),
             hand: AtomicU64::new(0),
+            ahead: huge && class == SizeClass::ZERO,
+            populated: AtomicU64::new(0),
         })
     }
 
@@ -241,6 +253,31 @@ impl Frames {
             return Some(self.claimed(FrameId::new(free.unused - 1)));
         }
         None
+    }
+
+    /// Whether the next frames to be used for the first time should be populated: asked by whoever takes one.
+    pub(crate) fn wants_populating(&self, taken: FrameId) -> bool {
+        let reached = (taken.get() as usize + 1) * self.bytes;
+        // Relaxed: advice.
+        self.ahead && reached + POPULATE_AHEAD.min(reached) / 2 > self.populated.load(Ordering::Relaxed) as usize
+    }
+
+    /// Commits memory ahead of the frames in use, so that who uses one first need not wait for it: as much again as is in use,
+    /// up to a bound, and at most `spare` bytes. For one thread in the background.
+    pub(crate) fn populate_ahead(&self, spare: usize) {
+        if !self.ahead {
+            return;
+        }
+        let reached = self.used() * self.bytes;
+        let end =
+            (reached + POPULATE_AHEAD.min(reached).min(spare)).min(self.count() * self.bytes) & !(POPULATE_STEP - 1);
+        // Relaxed: one thread writes it, the others take it as advice.
+        let mut at = (self.populated.load(Ordering::Relaxed) as usize).max(reached & !(POPULATE_STEP - 1));
+        while at < end {
+            self.region.populate(at, POPULATE_STEP);
+            at += POPULATE_STEP;
+            self.populated.store(at as u64, Ordering::Relaxed);
+        }
     }
 
     /// The frame, whose page the caller has just taken out of it.
