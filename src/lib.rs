@@ -70,6 +70,9 @@ mod sync;
 #[cfg(any(feature = "pool", feature = "wal", feature = "sim"))]
 pub mod io;
 
+#[cfg(any(feature = "pool", feature = "wal"))]
+mod prefetch;
+
 #[cfg(feature = "pool")]
 pub mod page;
 

@@ -191,8 +191,8 @@ impl<'e> Edit<'e> {
         before: &mut Option<&mut Vec<u8>>,
     ) -> Result<(Search, Verdict), OutOfBounds> {
         let at = node.search(self.key)?;
-        // Redo asks the same: nothing is logged for a leaf that a damaged reference led to. Asked last, when the fences' lines,
-        // which lie apart from all others, have had time to come.
+        // Redo asks the same: nothing is logged for a leaf that a damaged reference led to. Asked last: if the fences have to be
+        // looked at, their lines, which lie apart from all others, have had time to come.
         if !node.covers(self.key)? {
             return Err(OutOfBounds);
         }
@@ -369,7 +369,7 @@ impl Inner {
         before: &mut Option<&mut Vec<u8>>,
     ) -> Result<Step, Interrupt> {
         let (view, node) = self.leaf(edit.key)?;
-        node.prefetch_change();
+        node.prefetch_change(edit.key);
         let (at, verdict) = sound(&view, edit.judge(&node, before))?;
         let step = match verdict {
             Verdict::Change(gone) => {

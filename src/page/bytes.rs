@@ -11,8 +11,8 @@
 //! (as in the Linux kernel's and crossbeam's seqlocks); what makes it work in practice is that the loads are real
 //! loads of mapped memory, that torn results are discarded by validation, and that the latch's fences order them.
 
-use super::prefetch::prefetch_line;
 use super::rank;
+use crate::prefetch::prefetch_line;
 use crate::sync::{AtomicU64, Ordering, point};
 use core::marker::PhantomData;
 

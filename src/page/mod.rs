@@ -9,7 +9,6 @@ pub mod header;
 pub mod slotted;
 pub mod value;
 
-pub(crate) mod prefetch;
 mod rank;
 #[cfg(test)]
 mod tests;

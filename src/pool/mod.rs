@@ -57,6 +57,8 @@ mod view;
 pub use content::{ContentPage, ContentRef};
 pub use double_write::{DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
 pub use file_store::FilePageStore;
+#[cfg(feature = "btree")]
+pub(crate) use fix::Ahead;
 pub use lane::SlowLane;
 pub use mem_store::MemPageStore;
 pub use new_page::NewPage;

@@ -86,6 +86,7 @@ impl SlottedPageMut<'_> {
         page.set_u16(COUNT, shape.count as u16);
         page.set_u16(PREFIX, shape.prefix as u16);
         page.set_u16(CAPACITY, shape.capacity as u16);
+        page.set_u64(FENCE_HEADS, fence_heads(lower, upper));
         let mut heap = page.len();
         for (at, fence) in [(LOWER, lower), (UPPER, upper.unwrap_or_default())] {
             heap -= fence.len();

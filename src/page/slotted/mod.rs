@@ -23,7 +23,8 @@
 //! | 44 | 4 | dead bytes in the heap |
 //! | 48 | 4 | lower fence: offset, length |
 //! | 52 | 4 | upper fence: offset, length |
-//! | 56 | 8 | zero |
+//! | 56 | 4 | head of the lower fence: its first four bytes, as an integer |
+//! | 60 | 4 | head of the upper fence; 0 if there is none |
 //! | 64 | 64 | hints: 16 heads |
 //! | 128 | 8 * count | leaf: slots |
 //! | 128 | 8 * capacity | inner node: slots, and behind them `capacity + 1` reference words, `count + 1` in use |
@@ -41,6 +42,8 @@
 
 pub mod ops;
 
+#[cfg(feature = "btree")]
+mod aimed;
 mod build;
 #[cfg(feature = "btree")]
 pub(crate) mod children;
@@ -62,6 +65,8 @@ mod stage;
 mod tests;
 mod verify;
 
+#[cfg(feature = "btree")]
+pub(crate) use aimed::Aim;
 pub use content::Content;
 pub use edit::{EditError, SlottedPageMut};
 pub use read::{Slot, SlottedPage};
@@ -82,6 +87,8 @@ pub(crate) const HEAP_START: usize = 40;
 pub(crate) const DEAD: usize = 44;
 pub(crate) const LOWER: usize = 48;
 pub(crate) const UPPER: usize = 52;
+/// The heads of both fences, as one word.
+pub(crate) const FENCE_HEADS: usize = 56;
 pub(crate) const HINTS: usize = 64;
 pub(crate) const SLOTS: usize = 128;
 
@@ -118,6 +125,11 @@ pub const fn max_inline_value(page_size: usize, key_len: usize) -> usize {
     let fixed = SLOTS + SLOT_BYTES + VALUE_LENGTH_BYTES + 2 * max_key(page_size);
     let left = page_size.saturating_sub(fixed).saturating_sub(key_len);
     if left > u16::MAX as usize { u16::MAX as usize } else { left }
+}
+
+/// The heads of both fences as they lie in the page: whole keys' heads, not those of what follows the prefix.
+pub(crate) fn fence_heads(lower: &[u8], upper: Option<&[u8]>) -> u64 {
+    u64::from(head_of(lower)) | u64::from(upper.map_or(0, head_of)) << 32
 }
 
 /// The first four bytes of a key without its prefix as an integer that sorts as they do; zeros stand in for missing ones.

@@ -8,7 +8,10 @@ use super::*;
 use core::cmp::Ordering;
 
 /// Cache lines of an entry that are asked for ahead of reading it: a short key and value; what follows the hardware guesses.
-const ENTRY_LINES: usize = 3;
+const ENTRY_LINES: usize = 4;
+
+/// Up to here, in bytes, a descent has asked for the page's lines by itself; [`SlottedPage::prefetch_change`] goes on.
+const LOOKED_AT: usize = 576;
 
 /// Where a key is, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +46,20 @@ impl SlottedPage<'_> {
     pub fn search_inline(&self, key: &[u8]) -> Result<Search, OutOfBounds> {
         let suffix = key.get(self.prefix_len()..).ok_or(OutOfBounds)?;
         let head = head_of(suffix);
-        let slots = self.page.words(SLOTS, self.count())?;
-        let (mut low, mut high) = self.narrow(head)?;
+        let (low, high) = self.narrow(head)?;
         self.prefetch_between(low, high);
+        self.search_between(suffix, head, low, high)
+    }
+
+    #[inline(always)]
+    pub(super) fn search_between(
+        &self,
+        suffix: &[u8],
+        head: u32,
+        mut low: usize,
+        mut high: usize,
+    ) -> Result<Search, OutOfBounds> {
+        let slots = self.page.words(SLOTS, self.count())?;
         while low < high {
             let middle = (low + high) / 2;
             let word = slots.get(middle);
@@ -65,49 +79,31 @@ impl SlottedPage<'_> {
         Ok(Search::Insert(low))
     }
 
-    /// Asks for the slots, and in an inner node the references, that a search for `key` will look at.
+    /// Asks for the first lines of the entry at byte `at`.
     #[inline(always)]
-    pub fn prefetch_search(&self, key: &[u8]) {
-        let suffix = key.get(self.prefix_len()..).unwrap_or_default();
-        let Ok((low, high)) = self.narrow(head_of(suffix)) else { return };
-        if self.is_leaf() {
-            self.page.prefetch(SLOTS + low * SLOT_BYTES);
-            self.page.prefetch(SLOTS + high * SLOT_BYTES);
-        } else {
-            self.prefetch_between(low, high);
+    pub(crate) fn prefetch_entry(&self, at: usize) {
+        for line in 0..ENTRY_LINES {
+            self.page.prefetch(at + line * 64);
         }
-    }
-
-    /// Asks for the first lines of the entry that a search for `key` will most likely end at, judging by heads alone.
-    #[inline(always)]
-    pub fn prefetch_entry(&self, key: &[u8]) {
-        let head = head_of(key.get(self.prefix_len()..).unwrap_or_default());
-        let (Ok(slots), Ok((mut low, mut high))) = (self.page.words(SLOTS, self.count()), self.narrow(head)) else {
-            return;
-        };
-        while low < high {
-            let middle = (low + high) / 2;
-            if (slots.get(middle) as u32) < head {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        self.prefetch_at(Slot::from_word(slots.get(low)));
     }
 
     #[inline(always)]
     pub(super) fn prefetch_at(&self, slot: Slot) {
-        for line in 0..ENTRY_LINES {
-            self.page.prefetch(slot.offset + line * 64);
-        }
+        self.prefetch_entry(slot.offset);
     }
 
-    /// Asks for what a change of a leaf reads and writes beside the slots: the fences at the page's end, and the lowest end of
-    /// the heap, where the next entry goes.
+    /// Asks for what a change of `key` in a leaf reads and writes beside what a lookup does: the last slots, which move; the lowest
+    /// end of the heap, where the next entry goes; and the fences at the page's end, if they have to be looked at.
     #[inline(always)]
-    pub fn prefetch_change(&self) {
-        self.page.prefetch(self.page.len().saturating_sub(1));
+    pub fn prefetch_change(&self, key: &[u8]) {
+        if self.covers_by_heads(key) != Ok(true) {
+            self.page.prefetch(self.page.len().saturating_sub(1));
+        }
+        let mut at = LOOKED_AT;
+        while at < SLOTS + self.count() * SLOT_BYTES {
+            self.page.prefetch(at);
+            at += 64;
+        }
         if let Ok(heap) = self.page.u32(HEAP_START) {
             for line in 1..=ENTRY_LINES {
                 self.page.prefetch((heap as usize).saturating_sub(line * 64));
@@ -128,7 +124,7 @@ impl SlottedPage<'_> {
     /// Asks for what the rest of the search will read: in an inner node all slots that are left, and the references that go
     /// with them. A search that waited for one line at a time would wait four times.
     #[inline(always)]
-    fn prefetch_between(&self, low: usize, high: usize) {
+    pub(super) fn prefetch_between(&self, low: usize, high: usize) {
         if self.is_leaf() {
             return;
         }
@@ -142,7 +138,7 @@ impl SlottedPage<'_> {
 
     /// The slots between which a key with `head` lies, by the hints.
     #[inline(always)]
-    fn narrow(&self, head: u32) -> Result<(usize, usize), OutOfBounds> {
+    pub(super) fn narrow(&self, head: u32) -> Result<(usize, usize), OutOfBounds> {
         let count = self.count();
         if count < HINT_MIN {
             return Ok((0, count));
@@ -156,7 +152,7 @@ impl SlottedPage<'_> {
 
     /// Compares the key of `slot` with `suffix`, their heads being equal.
     #[inline]
-    fn compare_rest(&self, slot: Slot, suffix: &[u8]) -> Result<Ordering, OutOfBounds> {
+    pub(super) fn compare_rest(&self, slot: Slot, suffix: &[u8]) -> Result<Ordering, OutOfBounds> {
         // With equal heads, a key of at most four bytes is a prefix of the other one.
         if slot.key_len <= 4 || suffix.len() <= 4 {
             return Ok(slot.key_len.cmp(&suffix.len()));

@@ -138,6 +138,7 @@ impl Stage {
         page.set_u8(LEVEL + 1, if closed { HAS_UPPER } else { 0 });
         page.set_u16(COUNT, n as u16);
         page.set_u16(PREFIX, prefix as u16);
+        page.set_u64(FENCE_HEADS, fence_heads(&self.lower, closed.then_some(upper)));
         for (at, fence) in [(LOWER, &self.lower[..]), (UPPER, upper)] {
             heap -= fence.len();
             page.write(heap, fence);

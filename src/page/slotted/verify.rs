@@ -33,6 +33,9 @@ impl SlottedPage<'_> {
         if low != lower || bounded.then_some(high.as_slice()) != upper {
             return Err("fences are not what the parent's separators say".into());
         }
+        if self.page.u64(FENCE_HEADS) != Ok(fence_heads(lower, upper)) {
+            return Err("the heads of the fences are not theirs".into());
+        }
         let prefix = upper.map_or(0, |upper| common_prefix(lower, upper));
         if self.prefix_len() != prefix {
             return Err(format!("prefix of {} bytes, fences share {prefix}", self.prefix_len()));
