@@ -14,193 +14,212 @@ use super::descend::{sound, wrong_level};
 use super::value::LARGE;
 use super::{BTree, Inner};
 use crate::error::Result;
-use crate::page::bytes::OutOfBounds;
-use crate::page::slotted::{Search, SlottedPage, scratch};
-use crate::pool::{BufferPool, Interrupt, PageView};
-use core::ops::Range;
+use crate::page::slotted::{Aim, Search, SlottedPage, scratch};
+use crate::pool::{Ahead, BufferPool, Interrupt, PageView};
 
 /// Keys that go down together: enough to hide the latency of memory behind the work on the others, and few enough that what
 /// they ask for stays in the first-level cache. Measured: 8 to 64 in docs/design.md.
 const GROUP: usize = 32;
 /// Rounds in which put-off keys go down again together.
 const ROUNDS: usize = 4;
+/// First lines of a page that are asked for before anything of it is read: its header and its hints, which tell where to look
+/// further. Lines that are not needed cost more here than a wait does, since the others go on meanwhile.
+const FIRST_LINES: usize = 2;
 
-/// Where the lookup of one key is.
-enum Place<'p> {
-    /// At this node; the reference to follow lies at byte `at`; it may load one page.
-    Node { view: PageView<'p>, node: SlottedPage<'p>, at: usize, load: bool },
-    /// A page on its way is not in memory, or something changed: once more from the root.
-    Again,
-    /// Where in the buffer the value lies; `None` if the key is not there.
-    Found(Option<Range<usize>>),
-    /// The caller has it.
-    Told,
-    /// A large value: read alone, when the others are through.
-    Large,
+/// A set of the group's keys, a bit for each.
+type Keys = u32;
+const _: () = assert!(GROUP <= Keys::BITS as usize);
+
+/// One key's way down. All of a round are at nodes of one level.
+struct Way<'p> {
+    view: PageView<'p>,
+    node: SlottedPage<'p>,
+    aim: Aim,
+    /// Where in the node the reference to follow lies, or in the leaf the entry to look at.
+    at: usize,
+    /// The key's place in the group.
+    key: usize,
+    /// It may load one page.
+    load: bool,
+    /// A page on the way is not in memory, or something changed: once more from the root.
+    lost: bool,
 }
 
 impl BTree {
     /// Looks up every key and calls `f` once for each with its index and its value (`None`: not there), in any order. Each
     /// lookup is linearizable, all of them together are not a snapshot. No latch is held while `f` runs: it may use the
-    /// tree. Cost: for resident trees far larger than the caches less than half of that of single lookups; pages that are
-    /// not resident are read in groups.
+    /// tree. Cost: for resident trees far larger than the caches less than that of single lookups; pages that are not
+    /// resident are read in groups.
     ///
     /// # Errors
     /// See [`BTree::get`]; `f` was called for some of the keys then.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], mut f: impl FnMut(usize, Option<&[u8]>)) -> Result<()> {
-        for (n, group) in keys.chunks(GROUP).enumerate() {
-            scratch::with(|values| self.look_up_group(group, values, &mut |i, value| f(n * GROUP + i, value)))?;
-        }
-        Ok(())
+        let mut ways = Vec::with_capacity(keys.len().min(GROUP));
+        scratch::with(|value| {
+            for (n, group) in keys.chunks(GROUP).enumerate() {
+                self.look_up_group(group, &mut ways, value, &mut |i, value| f(n * GROUP + i, value))?;
+            }
+            Ok(())
+        })
     }
 
-    fn look_up_group<K: AsRef<[u8]>>(
-        &self,
+    fn look_up_group<'p, K: AsRef<[u8]>>(
+        &'p self,
         keys: &[K],
-        values: &mut Vec<u8>,
+        ways: &mut Vec<Way<'p>>,
+        value: &mut Vec<u8>,
         f: &mut impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
-        let mut places: [Place<'_>; GROUP] = [const { Place::Again }; GROUP];
-        let places = &mut places[..keys.len()];
+        let mut left = Keys::MAX >> (GROUP - keys.len());
+        let mut large = 0;
         for round in 0..ROUNDS {
-            values.clear();
             // The first round loads nothing: it finds out what there is to read.
-            self.inner.go_down(keys, places, round > 0)?;
-            self.inner.read_leaves(keys, places, values)?;
-            let mut left = false;
-            for (i, place) in places.iter_mut().enumerate() {
-                match place {
-                    Place::Found(value) => {
-                        f(i, value.clone().map(|range| &values[range]));
-                        *place = Place::Told;
-                    }
-                    Place::Told | Place::Large => {}
-                    Place::Again | Place::Node { .. } => left = true,
+            self.inner.go_down(keys, left, round > 0, ways)?;
+            self.inner.aim_at_entries(keys, ways)?;
+            for way in ways.drain(..).filter(|way| !way.lost) {
+                match way.read(keys[way.key].as_ref(), value) {
+                    Ok(None) => f(way.key, None),
+                    Ok(Some(flags)) if flags & LARGE != 0 => large |= 1 << way.key,
+                    Ok(Some(_)) => f(way.key, Some(value)),
+                    Err(Interrupt::Restart) => continue,
+                    Err(Interrupt::Failed(error)) => return Err(error),
                 }
+                left &= !(1 << way.key);
             }
-            if !left {
+            if left == 0 {
                 break;
             }
         }
-        for (i, key) in keys.iter().enumerate().filter(|(i, _)| !matches!(places[*i], Place::Told)) {
-            let found = self.get_into(key.as_ref(), values)?;
-            f(i, found.then_some(values.as_slice()));
+        for (i, key) in keys.iter().enumerate().filter(|(i, _)| (left | large) & 1 << i != 0) {
+            let found = self.get_into(key.as_ref(), value)?;
+            f(i, found.then_some(value.as_slice()));
         }
         Ok(())
     }
 }
 
 impl Inner {
-    /// Takes every key that is not done from the root to its leaf, or to a page that is not in memory.
-    fn go_down<'p, K: AsRef<[u8]>>(&'p self, keys: &[K], places: &mut [Place<'p>], load: bool) -> Result<()> {
+    /// Takes the keys of `left` from the root to their leaves, or to a page that is not in memory.
+    fn go_down<'p, K: AsRef<[u8]>>(
+        &'p self,
+        keys: &[K],
+        left: Keys,
+        load: bool,
+        ways: &mut Vec<Way<'p>>,
+    ) -> Result<()> {
+        ways.clear();
         let (view, node) = match self.root_node() {
             Ok(root) => root,
             Err(Interrupt::Restart) => return Ok(()),
             Err(Interrupt::Failed(error)) => return Err(error),
         };
-        let longest = crate::page::slotted::max_key(self.pool.page_size());
-        for (place, key) in
-            places.iter_mut().zip(keys).filter(|(place, _)| !matches!(place, Place::Told | Place::Large))
-        {
-            let fits = key.as_ref().len() <= longest;
-            *place = if fits { Place::Node { view, node, at: 0, load } } else { Place::Found(None) };
-        }
-        while places.iter().any(Place::is_inner) {
-            for (place, key) in places.iter().zip(keys) {
-                if let Place::Node { node, .. } = place {
-                    node.prefetch_search(key.as_ref());
-                }
+        let on_its_way = (0..keys.len()).filter(|key| left & 1 << key != 0);
+        ways.extend(on_its_way.map(|key| Way { view, node, aim: Aim::NOWHERE, at: 0, key, load, lost: false }));
+        for _ in 0..node.level() {
+            for way in &mut *ways {
+                way.step(|way| way.look(keys[way.key].as_ref()))?;
             }
-            for (place, key) in places.iter_mut().zip(keys).filter(|(place, _)| place.is_inner()) {
-                let step = place.aim(key.as_ref(), &self.pool);
-                place.settle(step)?;
+            let mut ahead = [Ahead::NOWHERE; GROUP];
+            for (way, ahead) in ways.iter_mut().zip(&mut ahead) {
+                way.step(|way| {
+                    *ahead = way.turn(keys[way.key].as_ref(), &self.pool)?;
+                    Ok(())
+                })?;
             }
-            for place in places.iter_mut().filter(|place| place.is_inner()) {
-                let step = place.follow(&self.pool);
-                place.settle(step)?;
+            // In a loop of their own, so that many are under way before the first has its address translated.
+            for ahead in &ahead[..ways.len()] {
+                ahead.prefetch(FIRST_LINES);
             }
+            for way in &mut *ways {
+                way.step(|way| way.follow(&self.pool))?;
+            }
+            ways.retain(|way| !way.lost);
         }
         Ok(())
     }
 
-    /// Copies the values of all keys that are at their leaves.
-    fn read_leaves<K: AsRef<[u8]>>(&self, keys: &[K], places: &mut [Place<'_>], values: &mut Vec<u8>) -> Result<()> {
-        for (place, key) in places.iter().zip(keys) {
-            if let Place::Node { node, .. } = place {
-                node.prefetch_entry(key.as_ref());
-            }
+    /// Finds out where in their leaves the entries lie, and asks for them.
+    fn aim_at_entries<K: AsRef<[u8]>>(&self, keys: &[K], ways: &mut [Way<'_>]) -> Result<()> {
+        for way in &mut *ways {
+            way.step(|way| way.look(keys[way.key].as_ref()))?;
         }
-        for (place, key) in places.iter_mut().zip(keys) {
-            let Place::Node { view, node, .. } = place else { continue };
-            let start = values.len();
-            let step = sound(view, append_value(node, key.as_ref(), values));
-            let step = step.and_then(|found| view.validate().map(|()| found).map_err(Interrupt::from));
-            match step {
-                Ok(None) => *place = Place::Found(None),
-                Ok(Some(flags)) if flags & LARGE != 0 => {
-                    values.truncate(start);
-                    *place = Place::Large;
-                }
-                Ok(Some(_)) => *place = Place::Found(Some(start..values.len())),
-                Err(interrupt) => {
-                    values.truncate(start);
-                    place.settle(Err(interrupt))?;
-                }
-            }
+        for way in &mut *ways {
+            way.step(|way| {
+                sound(&way.view, way.node.close_in(&mut way.aim))?;
+                way.at = way.node.likely_entry(&way.aim);
+                Ok(())
+            })?;
+        }
+        for way in ways {
+            way.node.prefetch_entry(way.at);
         }
         Ok(())
     }
 }
 
-/// Appends what the leaf holds for `key`; the slot's flags say what that is.
-fn append_value(node: &SlottedPage<'_>, key: &[u8], values: &mut Vec<u8>) -> Result<Option<u8>, OutOfBounds> {
-    let Search::Found(slot) = node.search(key)? else { return Ok(None) };
-    node.value_and_flags(slot, values).map(Some)
-}
-
-impl<'p> Place<'p> {
-    fn is_inner(&self) -> bool {
-        matches!(self, Place::Node { node, .. } if !node.is_leaf())
-    }
-
-    /// Finds the reference to the child for `key`, and asks for the child's first lines.
+impl<'p> Way<'p> {
+    /// Takes a step; a way that is interrupted is lost, a failure is everybody's.
     #[inline(always)]
-    fn aim(&mut self, key: &[u8], pool: &BufferPool) -> Result<(), Interrupt> {
-        let Place::Node { view, node, at, .. } = self else { return Ok(()) };
-        view.prefer();
-        *at = sound(view, node.child_for(key).and_then(|index| node.child_at(index)))?;
-        pool.prefetch_child(view, *at);
-        Ok(())
-    }
-
-    /// Goes to the child that was aimed at.
-    #[inline(always)]
-    fn follow(&mut self, pool: &'p BufferPool) -> Result<(), Interrupt> {
-        let Place::Node { view, node, at, load } = self else { return Ok(()) };
-        let child = match pool.try_resident_child(view, *at)? {
-            Some(child) => child,
-            // On its way by now: this one is waited for, the next one only asked for.
-            None if std::mem::take(load) => pool.try_child(view, *at)?,
-            None => return Err(Interrupt::Restart),
-        };
-        let below = sound(&child, SlottedPage::open(child.reader()))?;
-        if below.level().wrapping_add(1) != node.level() {
-            return Err(wrong_level(&child));
+    fn step(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Interrupt>) -> Result<()> {
+        if self.lost {
+            return Ok(());
         }
-        (*view, *node) = (child, below);
-        Ok(())
-    }
-
-    /// A key that was interrupted starts again in the next round; a failure is everybody's.
-    #[inline(always)]
-    fn settle(&mut self, step: Result<(), Interrupt>) -> Result<()> {
-        match step {
+        match step(self) {
             Ok(()) => Ok(()),
             Err(Interrupt::Restart) => {
-                *self = Place::Again;
+                self.lost = true;
                 Ok(())
             }
             Err(Interrupt::Failed(error)) => Err(error),
         }
+    }
+
+    /// Looks at the node's hints, and asks for what they lead to.
+    #[inline(always)]
+    fn look(&mut self, key: &[u8]) -> Result<(), Interrupt> {
+        self.aim = sound(&self.view, self.node.aim(key))?;
+        Ok(())
+    }
+
+    /// Finds the reference to the child for `key`; where the child most likely is.
+    #[inline(always)]
+    fn turn(&mut self, key: &[u8], pool: &BufferPool) -> Result<Ahead, Interrupt> {
+        self.view.prefer();
+        let (node, aim) = (&self.node, &mut self.aim);
+        let at = node.close_in(aim).and_then(|()| match node.search_aimed(key, aim)? {
+            Search::Found(slot) => node.child_at(slot + 1),
+            Search::Insert(slot) => node.child_at(slot),
+        });
+        self.at = sound(&self.view, at)?;
+        Ok(pool.ahead(&self.view, self.at))
+    }
+
+    /// Goes to the child that was found.
+    #[inline(always)]
+    fn follow(&mut self, pool: &'p BufferPool) -> Result<(), Interrupt> {
+        let child = match pool.try_resident_child(&self.view, self.at)? {
+            Some(child) => child,
+            // On its way by now: this one is waited for, the next one only asked for.
+            None if std::mem::take(&mut self.load) => pool.try_child(&self.view, self.at)?,
+            None => return Err(Interrupt::Restart),
+        };
+        let below = sound(&child, SlottedPage::open(child.reader()))?;
+        if below.level().wrapping_add(1) != self.node.level() {
+            return Err(wrong_level(&child));
+        }
+        (self.view, self.node) = (child, below);
+        Ok(())
+    }
+
+    /// Copies what the leaf holds for `key` to `value`; the slot's flags say what that is.
+    #[inline(always)]
+    fn read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<u8>, Interrupt> {
+        value.clear();
+        let found = match sound(&self.view, self.node.search_aimed(key, &self.aim))? {
+            Search::Found(slot) => Some(sound(&self.view, self.node.value_and_flags(slot, value))?),
+            Search::Insert(_) => None,
+        };
+        self.view.validate()?;
+        Ok(found)
     }
 }

@@ -9,8 +9,12 @@ use super::group::HEADER;
 use super::log::Wal;
 use super::record::RECORD_OVERHEAD;
 use super::space::LogPermit;
+use crate::prefetch::prefetch_line_to_write;
 use crate::sync::{MutexGuard, Ordering};
 use crate::types::Lsn;
+
+/// Cache lines behind the last record that are asked for: about as many as the next one, of a short key and value, takes.
+const AHEAD_LINES: usize = 4;
 
 /// The buffer that records go to, under the append lock.
 #[derive(Debug)]
@@ -136,6 +140,12 @@ impl Wal {
     fn place_record(&self, app: &mut Appender, permit: LogPermit<'_>, record: &[u8]) {
         let opens = app.is_empty();
         app.buf.extend_from_slice(record);
+        // The locks that follow wait for these stores, and those of the next record will for its own: by then its lines,
+        // which the flush has read on another processor, are to be here.
+        let next = app.buf.as_ptr_range().end;
+        for line in 1..=AHEAD_LINES {
+            prefetch_line_to_write(next.wrapping_add(line * 64));
+        }
         app.account += permit.spend(record.len(), opens);
         app.records += 1;
         app.record_bytes += record.len() as u64;
