@@ -280,6 +280,12 @@ impl Frames {
         }
     }
 
+    /// Up to which byte memory was committed ahead.
+    #[cfg(test)]
+    pub(crate) fn populated(&self) -> usize {
+        self.populated.load(Ordering::Relaxed) as usize
+    }
+
     /// The frame, whose page the caller has just taken out of it.
     pub(crate) fn claimed(&self, frame: FrameId) -> ClaimedFrame<'_> {
         ClaimedFrame { frames: self, frame }

@@ -437,3 +437,28 @@ fn huge_pages_are_not_advised_unless_they_are_wanted() {
     let flags = mapping_flags(&pool);
     assert!(!flags.split_whitespace().any(|flag| flag == "hg"), "{flags}");
 }
+
+#[test]
+fn memory_is_committed_ahead_within_bounds() {
+    use crate::pool::frame::Frames;
+    let frames = Frames::new(SizeClass::ZERO, PAGE, 64 << 20, true).unwrap();
+    let take = |bytes: usize| {
+        for _ in 0..bytes / PAGE {
+            frames.take_uncommitted().unwrap().hand_over();
+        }
+    };
+    let mib = |n: usize| n << 20;
+    frames.populate_ahead(usize::MAX >> 1);
+    assert_eq!(frames.populated(), 0, "nothing is in use");
+    take(mib(3));
+    frames.populate_ahead(mib(1));
+    assert_eq!(frames.populated(), mib(4), "no more than the budget spares");
+    assert!(frames.wants_populating(FrameId::new((mib(3) / PAGE) as u32)));
+    take(mib(17));
+    frames.populate_ahead(usize::MAX >> 1);
+    assert_eq!(frames.populated(), mib(28));
+    assert!(!frames.wants_populating(FrameId::new((mib(20) / PAGE) as u32)));
+    take(mib(44));
+    frames.populate_ahead(usize::MAX >> 1);
+    assert!(frames.populated() <= mib(64), "not beyond the region");
+}

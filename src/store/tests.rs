@@ -500,3 +500,54 @@ fn a_creation_that_did_not_reach_the_catalog_needs_recovery() {
     let store = options.open(&dir).unwrap();
     assert_eq!(store.tree_names().unwrap().len(), 0);
 }
+
+/// A store with a log of sixteen segments of 64 KiB.
+fn short_log(temp: &Path) -> crate::Store {
+    let options = crate::Store::options().page_size(4096).memory(4 << 20).max_log_bytes(1 << 20);
+    options.durability(crate::Durability::Manual).open(temp).unwrap()
+}
+
+#[test]
+fn a_full_log_is_content_with_the_checkpoint_under_way() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = short_log(temp.path());
+    let engine = store.inner.engine.clone();
+    let before = store.stats().checkpoints;
+    let head = engine.head.lock();
+    let waiter = {
+        let engine = engine.clone();
+        std::thread::spawn(move || engine.checkpoint_or_wait())
+    };
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!waiter.is_finished(), "it does not wait");
+    drop(head);
+    waiter.join().unwrap().unwrap();
+    assert_eq!(store.stats().checkpoints, before, "a checkpoint of its own");
+    engine.checkpoint_or_wait().unwrap();
+    assert_eq!(store.stats().checkpoints, before + 1);
+}
+
+#[test]
+fn log_segments_are_made_while_a_checkpoint_is() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = short_log(temp.path());
+    let engine = store.inner.engine.clone();
+    let (tree, wal) = (store.tree("t").unwrap(), engine.log().unwrap());
+    // What a checkpoint holds all along; the checkpointer waits for it.
+    let head = engine.head.lock();
+    engine.want_checkpoint();
+    let ready = || wal.stats().ready_segments > 0;
+    for i in 0u32..6 {
+        let started = std::time::Instant::now();
+        while !ready() {
+            assert!(started.elapsed() < Duration::from_secs(20), "nobody makes a segment");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let retained = wal.stats().retained_segments;
+        while wal.stats().retained_segments == retained {
+            tree.insert(i.to_le_bytes(), [7; 500]).unwrap();
+            store.sync().unwrap();
+        }
+    }
+    drop(head);
+}
