@@ -444,7 +444,7 @@ impl Inner {
             if let (Some(gate), Some(gone)) = (&gate, &gone) {
                 self.pool.allocator().check_frees(gate, gone.runs().iter().copied())?;
             }
-            page.begin_change(self.position());
+            page.begin_change_at(|| self.position());
             let lsn = self.append(room.take(), record);
             let mut node = SlottedPageMut::new(page.writer());
             let applied = match (edit.new, at) {

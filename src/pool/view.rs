@@ -240,6 +240,17 @@ impl<'p> PageMut<'p> {
         }
     }
 
+    /// As [`PageMut::begin_change`], but asks for the append position only if the page is clean: all threads that write share it.
+    #[cfg(feature = "btree")]
+    #[inline(always)]
+    pub(crate) fn begin_change_at(&mut self, position: impl FnOnce() -> Lsn) {
+        if self.header.has(DIRTY) {
+            self.changing = true;
+        } else {
+            self.begin_change(position());
+        }
+    }
+
     /// As [`PageMut::begin_change`], for a change by a logged record that initializes the page: until it is first written, a
     /// torn image of it is no loss (P10).
     #[cfg(feature = "btree")]

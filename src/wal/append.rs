@@ -10,26 +10,42 @@ use super::log::Wal;
 use super::record::RECORD_OVERHEAD;
 use super::space::LogPermit;
 use crate::prefetch::prefetch_line_to_write;
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::types::Lsn;
 
 /// Cache lines behind the last record that are asked for: about as many as the next one, of a short key and value, takes.
 const AHEAD_LINES: usize = 4;
 
+/// What records did not need of their reservations is given back once it is this part of a buffer.
+const SURPLUS_PART: usize = 16;
+
+/// The end of the log in memory. What an append writes lies in one cache line: it goes from thread to thread.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Tail {
+    /// The end of the last record appended.
+    pub(crate) position: AtomicU64,
+    pub(crate) appender: Mutex<Appender>,
+}
+
 /// The buffer that records go to, under the append lock.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Appender {
     /// Room for a group header, then the records since the last flush took the buffer.
     buf: Vec<u8>,
-    capacity: usize,
-    /// Where the first record in `buf` starts.
-    start: Lsn,
     /// The end of the last record.
     end: Lsn,
     /// File bytes reserved for what is in `buf`.
     account: u64,
+    /// File bytes that records did not need of their reservations, still to be given back.
+    surplus: u64,
     records: u64,
-    record_bytes: u64,
+    capacity: usize,
+    /// Where the first record in `buf` starts.
+    start: Lsn,
+    /// Where the first record since the log was opened starts.
+    first: Lsn,
     /// When the first record came into `buf`, in nanoseconds of the log's clock plus one; 0 if there is none.
     opened: u64,
 }
@@ -42,14 +58,21 @@ pub(crate) struct Taken {
     pub(crate) account: u64,
 }
 
+impl Tail {
+    pub(crate) fn new(capacity: usize, end: Lsn) -> Tail {
+        Tail { position: AtomicU64::new(end.get()), appender: Mutex::new(Appender::new(capacity, end)) }
+    }
+}
+
 impl Appender {
-    pub(crate) fn new(capacity: usize, start: Lsn) -> Appender {
+    fn new(capacity: usize, start: Lsn) -> Appender {
         let buf = new_buffer(capacity);
-        Appender { buf, capacity, start, end: start, account: 0, records: 0, record_bytes: 0, opened: 0 }
+        let (account, surplus, records, opened) = (0, 0, 0, 0);
+        Appender { buf, end: start, account, surplus, records, capacity, start, first: start, opened }
     }
 
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.records, self.record_bytes)
+        (self.records, self.end.get() - self.first.get())
     }
 
     fn is_empty(&self) -> bool {
@@ -81,6 +104,11 @@ impl Appender {
         Some(taken)
     }
 
+    /// The surplus, which the caller gives back.
+    pub(crate) fn take_surplus(&mut self) -> u64 {
+        std::mem::take(&mut self.surplus)
+    }
+
     /// When the oldest record in the buffer came in.
     pub(crate) fn opened(&self) -> u64 {
         self.opened
@@ -110,7 +138,7 @@ impl Wal {
     /// malformed or longer than its permit, the caller's own broken invariant, poisons the log.
     pub fn append(&self, permit: LogPermit<'_>, record: &[u8]) -> Lsn {
         let sound = is_record(record) && record.len() <= permit.bytes();
-        let mut app = self.appender.lock();
+        let mut app = self.tail.appender.lock();
         if sound && !app.fits(record.len()) {
             app = self.make_room(app, record.len());
         }
@@ -123,7 +151,7 @@ impl Wal {
             self.poison.set("a log record is malformed or longer than the space reserved for it".into());
         }
         // Release: pairs with the Acquire in `position`.
-        self.position.store(end.get(), Ordering::Release);
+        self.tail.position.store(end.get(), Ordering::Release);
         let half_full = app.passed_half(record.len());
         drop(app);
         if half_full {
@@ -146,9 +174,14 @@ impl Wal {
         for line in 1..=AHEAD_LINES {
             prefetch_line_to_write(next.wrapping_add(line * 64));
         }
-        app.account += permit.spend(record.len(), opens);
+        let (used, rest) = permit.spend(record.len(), opens);
+        app.account += used;
+        app.surplus += rest;
+        // Not each time: all threads that write share the counter.
+        if app.surplus >= (app.capacity / SURPLUS_PART) as u64 {
+            self.space.give_back(app.take_surplus());
+        }
         app.records += 1;
-        app.record_bytes += record.len() as u64;
         if opens {
             self.note_opening(app);
         }
@@ -161,7 +194,7 @@ impl Wal {
         loop {
             drop(app);
             let alive = self.flush_or_wait(Caller::Append);
-            app = self.appender.lock();
+            app = self.tail.appender.lock();
             if !alive || app.fits(record) {
                 return app;
             }

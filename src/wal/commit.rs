@@ -228,7 +228,7 @@ impl Wal {
 
     /// Writes what was appended as one group and syncs it; returns its file bytes, `None` if there was nothing.
     fn lead(&self, buf: &mut Vec<u8>) -> Result<Option<u64>> {
-        let Some(taken) = self.appender.lock().take(buf) else { return Ok(None) };
+        let Some(taken) = self.tail.appender.lock().take(buf) else { return Ok(None) };
         // A poisoned log may lack bytes of what was appended.
         self.poison.check()?;
         let Taken { start, end, account } = taken;
@@ -275,7 +275,7 @@ impl Wal {
         // Release: pairs with the Acquire in `durable_lsn`.
         self.durable.store(end.get(), Ordering::Release);
         if self.clock.is_some() {
-            let app = self.appender.lock();
+            let app = self.tail.appender.lock();
             self.unsynced_since.store(app.opened(), Ordering::Relaxed);
         }
     }

@@ -1,6 +1,6 @@
 //! [`Wal`]: the open log, its creation and its plain questions.
 
-use super::append::Appender;
+use super::append::Tail;
 use super::commit::Flush;
 use super::options::WalOptions;
 use super::place::{Marks, UNFINISHED, WalPosition, segment_number, segment_path};
@@ -39,9 +39,7 @@ pub struct Wal {
     pub(crate) incarnation: u64,
     /// Where the log's clock starts; none on disks where a seed decides everything.
     pub(crate) clock: Option<Instant>,
-    pub(crate) appender: CachePadded<Mutex<Appender>>,
-    /// The end of the last record appended.
-    pub(crate) position: CachePadded<AtomicU64>,
+    pub(crate) tail: CachePadded<Tail>,
     /// Every byte before this is on disk (W1).
     pub(crate) durable: CachePadded<AtomicU64>,
     /// When the oldest append that is not durable was made, in nanoseconds of `clock` plus one; 0 if there is none.
@@ -140,8 +138,7 @@ impl Wal {
             store_id,
             incarnation,
             clock,
-            appender: CachePadded::new(Mutex::new(Appender::new(options.buffer_bytes, end))),
-            position: CachePadded::new(AtomicU64::new(end.get())),
+            tail: CachePadded::new(Tail::new(options.buffer_bytes, end)),
             durable: CachePadded::new(AtomicU64::new(end.get())),
             unsynced_since: AtomicU64::new(0),
             pressure_due: crate::sync::AtomicBool::new(false),
@@ -165,7 +162,7 @@ impl Wal {
     #[must_use]
     pub fn position(&self) -> Lsn {
         // Acquire: pairs with the Release in `append`, so that recovery LSNs set before an append (W6) are seen.
-        Lsn::new(self.position.load(Ordering::Acquire))
+        Lsn::new(self.tail.position.load(Ordering::Acquire))
     }
 
     /// Every record that ends at or below this is durable (W1). One atomic load.
@@ -207,7 +204,7 @@ impl Wal {
     pub fn stats(&self) -> WalStats {
         let (retained_segments, ready_segments) = self.segments.counts();
         let (groups, group_bytes) = self.flush.lock().counts();
-        let (records, record_bytes) = self.appender.lock().counts();
+        let (records, record_bytes) = self.tail.appender.lock().counts();
         WalStats {
             records,
             record_bytes,

@@ -102,6 +102,8 @@ impl Wal {
         if bytes > max {
             return Err(Error::BatchTooLarge { bytes: bytes as u64, max: max as u64 });
         }
+        let surplus = self.tail.appender.lock().take_surplus();
+        self.space.give_back(surplus);
         let full = || Error::NoSpace { what: "the log has its full length", needed: bytes as u64 + GROUP_OVERHEAD };
         let mut fruitless = 0;
         for _ in 0..ROUNDS {

@@ -3,7 +3,7 @@
 //! The invariant: the bytes reserved never exceed what the prepared segments can take, whatever groups the records end
 //! up in. So a flush always finds its place, and the log can only run out of room in [`reserve`](super::Wal::reserve),
 //! before any latch. A permit holds one group's header and padding besides its record; a record that joins an open group
-//! gives that back.
+//! gives that back, many together.
 
 use super::group::GROUP_OVERHEAD;
 use crate::sync::{AtomicU64, Ordering};
@@ -71,16 +71,15 @@ impl LogPermit<'_> {
         self.bytes as usize
     }
 
-    /// Turns the permit into a group's account: the bytes of `record`, and the overhead if it opens a group. The rest
-    /// is given back. The record is no longer than [`LogPermit::bytes`].
+    /// Turns the permit into a group's account: the bytes of `record`, and the overhead if it opens a group; and the rest,
+    /// which the caller gives back. The record is no longer than [`LogPermit::bytes`].
     #[inline]
-    pub(crate) fn spend(mut self, record: usize, opens_group: bool) -> u64 {
+    pub(crate) fn spend(mut self, record: usize, opens_group: bool) -> (u64, u64) {
         let used = record as u64 + if opens_group { GROUP_OVERHEAD } else { 0 };
         debug_assert!(used <= self.held, "a record fits its permit");
         let rest = self.held.saturating_sub(used);
         self.held = 0;
-        self.space.give_back(rest);
-        used
+        (used, rest)
     }
 }
 
