@@ -28,7 +28,7 @@ const FIRST_LINES: usize = 2;
 
 /// A set of the group's keys, a bit for each.
 type Keys = u32;
-const _: () = assert!(GROUP <= Keys::BITS as usize);
+const _: () = assert!(GROUP == Keys::BITS as usize);
 
 /// One key's way down. All of a round are at nodes of one level.
 struct Way<'p> {

@@ -41,18 +41,22 @@ impl BufferPool {
     /// A frame that can be had without evicting.
     pub(super) fn free_frame(&self, class: SizeClass) -> Option<ClaimedFrame<'_>> {
         let frames = self.frames.get(class.get() as usize)?;
-        if let Some(frame) = frames.take_resident() {
-            return Some(frame);
+        let resident = frames.take_resident();
+        // Relaxed: a snapshot that steers, nothing more.
+        let full = self.resident.load(Ordering::Relaxed) + frames.bytes as u64 > self.capacity;
+        if !full && frames.wants_preparing() {
+            self.demand_frames();
+        }
+        if resident.is_some() {
+            return resident;
         }
         if !self.commit_bytes(frames.bytes as u64) {
             self.demand_frames();
             return None;
         }
         let frame = frames.take_uncommitted();
-        match &frame {
-            Some(frame) if frames.wants_populating(frame.id()) => self.demand_frames(),
-            Some(_) => {}
-            None => self.uncommit_bytes(frames.bytes as u64),
+        if frame.is_none() {
+            self.uncommit_bytes(frames.bytes as u64);
         }
         frame
     }
@@ -212,9 +216,7 @@ impl BufferPool {
     /// # Errors
     /// What writing pages can give: `Io`, `NoSpace`, `Poisoned`.
     pub fn provide(&self) -> Result<usize> {
-        // Relaxed: a snapshot that steers, nothing more.
-        let spare = self.capacity.saturating_sub(self.resident.load(Ordering::Relaxed));
-        self.frames[0].populate_ahead(spare as usize);
+        self.frames[0].prepare_ahead(|bytes| self.commit_bytes(bytes), |bytes| self.uncommit_bytes(bytes));
         let target = (self.frames[0].count() / 64).max(4);
         let mut freed = 0;
         while self.free_frames() < target {

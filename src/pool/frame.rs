@@ -139,16 +139,14 @@ pub(crate) struct Frames {
     free: Mutex<FreeFrames>,
     /// Where the clock hand is.
     pub(crate) hand: AtomicU64,
-    /// Whether memory is committed ahead of its first use, by [`Frames::populate_ahead`].
+    /// Whether memory is committed ahead of its first use ([`Frames::prepare_ahead`]).
     ahead: bool,
-    /// Up to here, in bytes, that was done.
-    populated: AtomicU64,
 }
 
 /// How far ahead of the frames in use memory is committed, in bytes: a few huge pages, some milliseconds of inserts.
-const POPULATE_AHEAD: usize = 8 << 20;
-/// Memory is committed in pieces of this many bytes: a huge page.
-const POPULATE_STEP: usize = 2 << 20;
+const PREPARE_AHEAD: usize = 8 << 20;
+/// Memory is committed in pieces of about this many bytes: a huge page.
+const PREPARE_STEP: usize = 2 << 20;
 
 /// A frame that holds no page and that nobody else will take: claimed from the free ones, or by evicting its page. Dropping
 /// it gives it back, on every way out.
@@ -201,6 +199,8 @@ struct FreeFrames {
     discarded: Vec<u32>,
     /// Frames from here on were never used.
     unused: u32,
+    /// Frames from `unused` to here have committed memory, and it is accounted for.
+    prepared: u32,
 }
 
 impl Frames {
@@ -213,10 +213,14 @@ impl Frames {
             bytes,
             region: Region::map(count * bytes, huge)?,
             headers: (0..count).map(|_| FrameHeader::new()).collect(),
-            free: Mutex::new(FreeFrames { resident: Vec::with_capacity(count), discarded: Vec::new(), unused: 0 }),
+            free: Mutex::new(FreeFrames {
+                resident: Vec::with_capacity(count),
+                discarded: Vec::new(),
+                unused: 0,
+                prepared: 0,
+            }),
             hand: AtomicU64::new(0),
             ahead: huge && class == SizeClass::ZERO,
-            populated: AtomicU64::new(0),
         })
     }
 
@@ -238,7 +242,15 @@ impl Frames {
 
     /// A free frame whose memory is committed already.
     pub(crate) fn take_resident(&self) -> Option<ClaimedFrame<'_>> {
-        let frame = self.free.lock().resident.pop()?;
+        let mut free = self.free.lock();
+        let frame = match free.resident.pop() {
+            Some(frame) => frame,
+            None if free.unused < free.prepared => {
+                free.unused += 1;
+                free.unused - 1
+            }
+            None => return None,
+        };
         Some(self.claimed(FrameId::new(frame)))
     }
 
@@ -255,35 +267,50 @@ impl Frames {
         None
     }
 
-    /// Whether the next frames to be used for the first time should be populated: asked by whoever takes one.
-    pub(crate) fn wants_populating(&self, taken: FrameId) -> bool {
-        let reached = (taken.get() as usize + 1) * self.bytes;
-        // Relaxed: advice.
-        self.ahead && reached + POPULATE_AHEAD.min(reached) / 2 > self.populated.load(Ordering::Relaxed) as usize
+    /// Whether memory should be committed ahead: half of what there was of it is used up.
+    pub(crate) fn wants_preparing(&self) -> bool {
+        self.ahead && {
+            let free = self.free.lock();
+            (free.prepared.saturating_sub(free.unused) as usize) < self.ahead_of(free.unused) / 2
+        }
     }
 
-    /// Commits memory ahead of the frames in use, so that who uses one first need not wait for it: as much again as is in use,
-    /// up to a bound, and at most `spare` bytes. For one thread in the background.
-    pub(crate) fn populate_ahead(&self, spare: usize) {
+    /// How many frames beyond those in use should be prepared: as many again, up to a bound.
+    fn ahead_of(&self, used: u32) -> usize {
+        (used as usize).min(PREPARE_AHEAD / self.bytes)
+    }
+
+    /// Commits memory ahead of the frames in use, so that who uses one first need not wait for the system to clear it.
+    /// `commit` accounts for that many bytes, if the budget has room, `uncommit` takes back. For one thread in the background.
+    pub(crate) fn prepare_ahead(&self, commit: impl Fn(u64) -> bool, uncommit: impl Fn(u64)) {
         if !self.ahead {
             return;
         }
-        let reached = self.used() * self.bytes;
-        let end =
-            (reached + POPULATE_AHEAD.min(reached).min(spare)).min(self.count() * self.bytes) & !(POPULATE_STEP - 1);
-        // Relaxed: one thread writes it, the others take it as advice.
-        let mut at = (self.populated.load(Ordering::Relaxed) as usize).max(reached & !(POPULATE_STEP - 1));
-        while at < end {
-            self.region.populate(at, POPULATE_STEP);
-            at += POPULATE_STEP;
-            self.populated.store(at as u64, Ordering::Relaxed);
+        loop {
+            let (from, to) = {
+                let free = self.free.lock();
+                let from = free.prepared.max(free.unused) as usize;
+                let step = PREPARE_STEP / self.bytes;
+                (from, (free.unused as usize + self.ahead_of(free.unused)).min(from + step).min(self.count()))
+            };
+            if from >= to || !commit(((to - from) * self.bytes) as u64) {
+                return;
+            }
+            self.region.populate(from * self.bytes, (to - from) * self.bytes);
+            let mut free = self.free.lock();
+            // Those that were taken meanwhile have been accounted for by their takers.
+            let taken = (free.unused as usize).clamp(from, to) - from;
+            free.prepared = free.prepared.max(to as u32);
+            drop(free);
+            uncommit((taken * self.bytes) as u64);
         }
     }
 
-    /// Up to which byte memory was committed ahead.
+    /// How many frames that were never used have committed memory.
     #[cfg(test)]
-    pub(crate) fn populated(&self) -> usize {
-        self.populated.load(Ordering::Relaxed) as usize
+    pub(crate) fn prepared(&self) -> usize {
+        let free = self.free.lock();
+        free.prepared.saturating_sub(free.unused) as usize
     }
 
     /// The frame, whose page the caller has just taken out of it.
@@ -294,12 +321,13 @@ impl Frames {
     /// How many frames have committed memory, free or not.
     pub(crate) fn committed(&self) -> usize {
         let free = self.free.lock();
-        free.unused as usize - free.discarded.len()
+        free.unused.max(free.prepared) as usize - free.discarded.len()
     }
 
     /// How many free frames have committed memory.
     pub(crate) fn free_resident(&self) -> usize {
-        self.free.lock().resident.len()
+        let free = self.free.lock();
+        free.resident.len() + free.prepared.saturating_sub(free.unused) as usize
     }
 
     /// Frames below this number may hold a page.

@@ -439,26 +439,51 @@ fn huge_pages_are_not_advised_unless_they_are_wanted() {
 }
 
 #[test]
-fn memory_is_committed_ahead_within_bounds() {
+fn memory_is_committed_ahead_within_the_budget() {
     use crate::pool::frame::Frames;
     let frames = Frames::new(SizeClass::ZERO, PAGE, 64 << 20, true).unwrap();
-    let take = |bytes: usize| {
-        for _ in 0..bytes / PAGE {
-            frames.take_uncommitted().unwrap().hand_over();
+    let mib = |n: usize| (n << 20) as u64;
+    let (budget, resident) = (mib(64), StdU64::new(0));
+    let commit = |bytes| {
+        let fits = resident.load(Ordering::SeqCst) + bytes <= budget;
+        resident.fetch_add(if fits { bytes } else { 0 }, Ordering::SeqCst);
+        fits
+    };
+    let uncommit = |bytes| _ = resident.fetch_sub(bytes, Ordering::SeqCst);
+    let others = std::cell::Cell::new(0);
+    let prepare = || frames.prepare_ahead(commit, uncommit);
+    let prepared = || (frames.prepared() * PAGE) as u64;
+    let take = |bytes: u64| {
+        for _ in 0..bytes as usize / PAGE {
+            if let Some(frame) = frames.take_resident() {
+                frame.hand_over();
+            } else {
+                assert!(commit(PAGE as u64));
+                frames.take_uncommitted().unwrap().hand_over();
+            }
+            let accounted = resident.load(Ordering::SeqCst) - others.get();
+            assert_eq!(accounted, (frames.used() * PAGE) as u64 + prepared());
         }
     };
-    let mib = |n: usize| n << 20;
-    frames.populate_ahead(usize::MAX >> 1);
-    assert_eq!(frames.populated(), 0, "nothing is in use");
+    prepare();
+    assert_eq!(prepared(), 0, "nothing is in use");
     take(mib(3));
-    frames.populate_ahead(mib(1));
-    assert_eq!(frames.populated(), mib(4), "no more than the budget spares");
-    assert!(frames.wants_populating(FrameId::new((mib(3) / PAGE) as u32)));
+    assert!(frames.wants_preparing());
+    prepare();
+    assert_eq!(prepared(), mib(3), "as much again");
+    assert!(!frames.wants_preparing());
     take(mib(17));
-    frames.populate_ahead(usize::MAX >> 1);
-    assert_eq!(frames.populated(), mib(28));
-    assert!(!frames.wants_populating(FrameId::new((mib(20) / PAGE) as u32)));
-    take(mib(44));
-    frames.populate_ahead(usize::MAX >> 1);
-    assert!(frames.populated() <= mib(64), "not beyond the region");
+    prepare();
+    assert_eq!((prepared(), resident.load(Ordering::SeqCst)), (mib(8), mib(28)));
+    // Somebody else takes the rest of the budget: what was prepared counts, and can still be taken.
+    assert!(!commit(mib(37)) && commit(mib(36)));
+    others.set(mib(36));
+    prepare();
+    take(mib(8));
+    assert!(frames.take_resident().is_none() && !commit(PAGE as u64));
+    // Nor beyond the last frame.
+    uncommit(others.take());
+    take(mib(34));
+    prepare();
+    assert!(frames.used() * PAGE + frames.prepared() * PAGE <= 64 << 20);
 }

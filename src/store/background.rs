@@ -69,6 +69,9 @@ fn prepare_segments(engine: &Engine) {
     while !engine.stop.is_stopped() {
         wal.wait_segment_demand(REST);
         if !engine.stop.is_stopped() && wal.prepare_ahead().is_err() {
+            if wal.is_poisoned() {
+                engine.stop.sleep_until_stopped();
+            }
             // A full disk is for the writer to report who needs the segment. Not at once again.
             engine.stop.sleep(IDLE);
         }

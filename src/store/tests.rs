@@ -514,10 +514,15 @@ fn a_full_log_is_content_with_the_checkpoint_under_way() {
     let engine = store.inner.engine.clone();
     let before = store.stats().checkpoints;
     let head = engine.head.lock();
+    let (tell, told) = std::sync::mpsc::channel();
     let waiter = {
         let engine = engine.clone();
-        std::thread::spawn(move || engine.checkpoint_or_wait())
+        std::thread::spawn(move || {
+            tell.send(()).unwrap();
+            engine.checkpoint_or_wait()
+        })
     };
+    told.recv().unwrap();
     std::thread::sleep(Duration::from_millis(50));
     assert!(!waiter.is_finished(), "it does not wait");
     drop(head);

@@ -5,7 +5,7 @@
 //! is a whole buffer of whole records.
 
 use super::commit::Caller;
-use super::group::HEADER;
+use super::group::{GROUP_OVERHEAD, HEADER};
 use super::log::Wal;
 use super::record::RECORD_OVERHEAD;
 use super::space::LogPermit;
@@ -36,8 +36,6 @@ pub(crate) struct Appender {
     buf: Vec<u8>,
     /// The end of the last record.
     end: Lsn,
-    /// File bytes reserved for what is in `buf`.
-    account: u64,
     /// File bytes that records did not need of their reservations, still to be given back.
     surplus: u64,
     records: u64,
@@ -67,8 +65,8 @@ impl Tail {
 impl Appender {
     fn new(capacity: usize, start: Lsn) -> Appender {
         let buf = new_buffer(capacity);
-        let (account, surplus, records, opened) = (0, 0, 0, 0);
-        Appender { buf, end: start, account, surplus, records, capacity, start, first: start, opened }
+        let (surplus, records, opened) = (0, 0, 0);
+        Appender { buf, end: start, surplus, records, capacity, start, first: start, opened }
     }
 
     pub(crate) fn counts(&self) -> (u64, u64) {
@@ -97,9 +95,10 @@ impl Appender {
         }
         debug_assert_eq!(spare.len(), HEADER, "the spare buffer is empty");
         std::mem::swap(&mut self.buf, spare);
-        let taken = Taken { start: self.start, end: self.end, account: self.account };
+        // What the records took of their reservations, the group's header and padding included.
+        let account = self.end.get() - self.start.get() + GROUP_OVERHEAD;
+        let taken = Taken { start: self.start, end: self.end, account };
         self.start = self.end;
-        self.account = 0;
         self.opened = 0;
         Some(taken)
     }
@@ -174,9 +173,7 @@ impl Wal {
         for line in 1..=AHEAD_LINES {
             prefetch_line_to_write(next.wrapping_add(line * 64));
         }
-        let (used, rest) = permit.spend(record.len(), opens);
-        app.account += used;
-        app.surplus += rest;
+        app.surplus += permit.spend(record.len(), opens);
         // Not each time: all threads that write share the counter.
         if app.surplus >= (app.capacity / SURPLUS_PART) as u64 {
             self.space.give_back(app.take_surplus());

@@ -102,20 +102,19 @@ impl Wal {
         if bytes > max {
             return Err(Error::BatchTooLarge { bytes: bytes as u64, max: max as u64 });
         }
-        let surplus = self.tail.appender.lock().take_surplus();
-        self.space.give_back(surplus);
         let full = || Error::NoSpace { what: "the log has its full length", needed: bytes as u64 + GROUP_OVERHEAD };
         let mut fruitless = 0;
         for _ in 0..ROUNDS {
             self.poison.check()?;
+            self.take_back_surplus();
             if let Some(permit) = self.grow_until_taken(bytes, checkpoint)? {
                 return Ok(permit);
             }
             let hook = if checkpoint { None } else { self.pressure_hook() };
             let Some(hook) = hook else { return Err(full()) };
-            let before = self.space.free();
+            let before = self.space.grown();
             hook.relieve(true)?;
-            if self.space.free() <= before {
+            if self.space.grown() == before {
                 fruitless += 1;
                 if fruitless == FRUITLESS_ROUNDS {
                     break;
@@ -124,7 +123,13 @@ impl Wal {
             }
         }
         // What the last round freed counts too.
+        self.take_back_surplus();
         self.space.take(bytes, checkpoint).ok_or_else(full)
+    }
+
+    fn take_back_surplus(&self) {
+        let surplus = self.tail.appender.lock().take_surplus();
+        self.space.give_back(surplus);
     }
 
     /// Takes the room, making segments as long as the log may have more.

@@ -270,7 +270,13 @@ impl Segments {
             released += 1;
             match ready {
                 Some(open) => self.add_ready(open, space),
-                None => self.update_floor(&self.state.lock(), space),
+                None => {
+                    let state = self.state.lock();
+                    self.update_floor(&state, space);
+                    if self.wants(&state) {
+                        self.taken.notify_all();
+                    }
+                }
             }
         }
         Ok(released)

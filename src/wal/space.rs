@@ -15,13 +15,15 @@ pub(crate) struct Space {
     free: CachePadded<AtomicU64>,
     /// What must stay free of all but the checkpoint.
     floor: AtomicU64,
+    /// All that was ever added.
+    grown: AtomicU64,
 }
 
 // Every access is relaxed: the counters order nothing. That a segment is ready is published by the segments' mutex, which
 // the flush takes; the account only has to be exact, which read-modify-write operations are in any order.
 impl Space {
     pub(crate) fn new() -> Space {
-        Space { free: CachePadded::new(AtomicU64::new(0)), floor: AtomicU64::new(0) }
+        Space { free: CachePadded::new(AtomicU64::new(0)), floor: AtomicU64::new(0), grown: AtomicU64::new(0) }
     }
 
     /// Takes what a record of `bytes` can need at most, if it is free.
@@ -41,13 +43,20 @@ impl Space {
     }
 
     pub(crate) fn grow(&self, bytes: u64) {
+        self.grown.fetch_add(bytes, Ordering::Relaxed);
         self.give_back(bytes);
+    }
+
+    /// All that was ever added, whoever took it.
+    pub(crate) fn grown(&self) -> u64 {
+        self.grown.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_floor(&self, floor: u64) {
         self.floor.store(floor, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
     pub(crate) fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
     }
@@ -71,15 +80,15 @@ impl LogPermit<'_> {
         self.bytes as usize
     }
 
-    /// Turns the permit into a group's account: the bytes of `record`, and the overhead if it opens a group; and the rest,
-    /// which the caller gives back. The record is no longer than [`LogPermit::bytes`].
+    /// Takes the bytes of `record` for its group, and the overhead if it opens one; returns the rest, which the caller gives
+    /// back. The record is no longer than [`LogPermit::bytes`].
     #[inline]
-    pub(crate) fn spend(mut self, record: usize, opens_group: bool) -> (u64, u64) {
+    pub(crate) fn spend(mut self, record: usize, opens_group: bool) -> u64 {
         let used = record as u64 + if opens_group { GROUP_OVERHEAD } else { 0 };
         debug_assert!(used <= self.held, "a record fits its permit");
         let rest = self.held.saturating_sub(used);
         self.held = 0;
-        (used, rest)
+        rest
     }
 }
 

@@ -214,7 +214,11 @@ impl<'a> SlottedPage<'a> {
     #[inline(always)]
     pub(super) fn covers_by_heads(&self, key: &[u8]) -> Result<bool, OutOfBounds> {
         let (heads, head) = (self.page.u64(FENCE_HEADS)?, head_of(key));
-        Ok(head > heads as u32 && (head < (heads >> 32) as u32 || !self.has_upper()))
+        let fences = self.page.u64(LOWER)?;
+        // What is logged for this page must be applicable to it: some changes copy the fences.
+        let inside = |fence: u64| (fence & 0xffff) as usize + (fence >> 16 & 0xffff) as usize <= self.page.len();
+        let between = head > heads as u32 && (head < (heads >> 32) as u32 || !self.has_upper());
+        Ok(between && inside(fences) && inside(fences >> 32))
     }
 
     /// Whether `key` lies between the fences.

@@ -13,6 +13,9 @@ const ENTRY_LINES: usize = 4;
 /// Up to here, in bytes, a descent has asked for the page's lines by itself; [`SlottedPage::prefetch_change`] goes on.
 const LOOKED_AT: usize = 576;
 
+/// Cache lines of slots that are asked for beyond that, at most: more of them the hardware sees coming.
+const MOVED_LINES: usize = 8;
+
 /// Where a key is, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
@@ -100,7 +103,7 @@ impl SlottedPage<'_> {
             self.page.prefetch(self.page.len().saturating_sub(1));
         }
         let mut at = LOOKED_AT;
-        while at < SLOTS + self.count() * SLOT_BYTES {
+        while at < (SLOTS + self.count() * SLOT_BYTES).min(LOOKED_AT + MOVED_LINES * 64) {
             self.page.prefetch(at);
             at += 64;
         }

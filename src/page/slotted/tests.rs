@@ -363,6 +363,8 @@ fn garbage_never_panics_or_hangs_a_reader() {
         let mut out = Vec::new();
         if let Ok(node) = SlottedPage::open(page.reader()) {
             let _ = (node.search(&key), node.child_for(&key), node.child_before(&key), node.covers(&key));
+            #[cfg(feature = "btree")]
+            let _ = aimed(&node, &key);
             let _ = (node.first_not_below(&key), node.free_bytes(), node.used_bytes(), node.lower_fence(&mut out));
             let _ = (node.upper_fence(&mut out), node.verify(b"p", Some(b"q")), node.encode_all(&mut out));
             let _ = (node.merged_bytes(&node), node.fits_record(None, key.len(), 9), node.fits_separator(key.len()));
@@ -498,4 +500,50 @@ fn separators_are_as_short_as_can_be() {
         let n = shortest_separator(left.as_bytes(), right.as_bytes());
         assert_eq!(&right[..n], expected);
     }
+}
+
+/// A search in its three pieces.
+#[cfg(feature = "btree")]
+fn aimed(node: &SlottedPage<'_>, key: &[u8]) -> Result<Search, OutOfBounds> {
+    let mut aim = node.aim(key)?;
+    node.close_in(&mut aim)?;
+    node.prefetch_entry(node.likely_entry(&aim));
+    node.search_aimed(key, &aim)
+}
+
+/// Keys of few different bytes, so that heads and fences are often equal, or end early.
+fn narrow(key: &[u8]) -> Vec<u8> {
+    key.iter().map(|byte| [0, 1, b'p', 0xff][usize::from(*byte) % 4]).take(9).collect()
+}
+
+#[test]
+#[cfg(feature = "btree")]
+fn a_search_in_pieces_finds_what_a_search_finds() {
+    fn property(keys: Vec<Vec<u8>>, probes: Vec<Vec<u8>>) {
+        let mut page = Page::leaf(4096, b"p", Some(b"q"));
+        let within = |key: &Vec<u8>| [b"p", narrow(key).as_slice()].concat();
+        for key in keys.iter().map(within) {
+            page.apply(INSERT, &record(&key, b"v")).ok();
+        }
+        for key in keys.iter().chain(&probes).map(within) {
+            assert_eq!(aimed(&page.node(), &key), page.node().search(&key), "{key:?}");
+        }
+    }
+    for n in [10, 100, 300] {
+        QuickCheck::with_rng(Gen::new(n)).quickcheck(property as fn(_, _));
+    }
+}
+
+#[test]
+fn heads_of_fences_never_contradict_the_fences() {
+    fn property(lower: Vec<u8>, upper: Vec<u8>, bounded: bool, keys: Vec<Vec<u8>>) {
+        let (lower, upper) = (narrow(&lower), narrow(&upper));
+        let upper = bounded.then_some(upper).filter(|upper| *upper > lower);
+        let page = Page::leaf(4096, &lower, upper.as_deref());
+        for key in keys.iter().map(|key| narrow(key)).chain([lower.clone()]).chain(upper.clone()) {
+            let covered = key >= lower && upper.as_ref().is_none_or(|upper| key < *upper);
+            assert_eq!(page.node().covers(&key), Ok(covered), "{key:?} in {lower:?}..{upper:?}");
+        }
+    }
+    QuickCheck::new().tests(1000).quickcheck(property as fn(_, _, _, _));
 }
