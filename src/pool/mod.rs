@@ -136,7 +136,7 @@ pub(crate) struct PoolCounters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Bytes of frame memory in use, free frames that were used before included.
+    /// Bytes of frame memory in use, free frames that were used before and memory committed ahead included.
     pub resident_bytes: u64,
     /// Bytes of frame memory the budget allows.
     pub capacity_bytes: u64,

@@ -30,7 +30,7 @@ pub struct CheckReport {
 pub struct Stats {
     /// The store's page size in bytes.
     pub page_size: u64,
-    /// Bytes of page memory in use.
+    /// Bytes of page memory in use, or committed ahead of it.
     pub resident_bytes: u64,
     /// Bytes of page memory the budget allows.
     pub capacity_bytes: u64,

@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 /// What the log asks for when it fills up: a checkpoint, after which [`Wal::release_below`] frees segments.
 pub trait LogPressure: Send + Sync {
     /// Called by [`Wal::reserve`], outside of every lock of the log. With `needed` false the log is half full: start a
-    /// checkpoint in the background and return. With `needed` true a writer waits: return when a checkpoint has freed
-    /// log space (or cannot). The checkpoint's own records go through [`Wal::reserve_for_checkpoint`].
+    /// checkpoint in the background and return. With `needed` true a writer waits: return when a checkpoint has ended, made
+    /// now or under way before; if it freed too little, the writer asks again, a bounded number of times. The checkpoint's
+    /// own records go through [`Wal::reserve_for_checkpoint`].
     ///
     /// # Errors
     /// Whatever kept the checkpoint from being made; the waiting `reserve` returns it.
