@@ -210,8 +210,8 @@ impl BufferPool {
 }
 
 impl BufferPool {
-    /// One step of the page provider: commits memory that will be touched soon, evicts, and writes if it must, until a sixty-fourth of the class 0 frames (at least
-    /// four) are free, or nothing more can be freed. Returns how many it freed.
+    /// One step of the page provider: commits memory that will be touched soon, then evicts, and writes if it must, until a
+    /// sixty-fourth of the class 0 frames (at least four) are free, or nothing more can be freed. Returns how many it freed.
     ///
     /// # Errors
     /// What writing pages can give: `Io`, `NoSpace`, `Poisoned`.

@@ -203,6 +203,13 @@ struct FreeFrames {
     prepared: u32,
 }
 
+impl FreeFrames {
+    /// How many frames that were never used have committed memory.
+    fn ready(&self) -> usize {
+        self.prepared.saturating_sub(self.unused) as usize
+    }
+}
+
 impl Frames {
     pub(crate) fn new(class: SizeClass, page_size: usize, budget: usize, huge: bool) -> Result<Frames> {
         let bytes = page_size << class.get();
@@ -245,7 +252,7 @@ impl Frames {
         let mut free = self.free.lock();
         let frame = match free.resident.pop() {
             Some(frame) => frame,
-            None if free.unused < free.prepared => {
+            None if free.ready() > 0 => {
                 free.unused += 1;
                 free.unused - 1
             }
@@ -271,7 +278,7 @@ impl Frames {
     pub(crate) fn wants_preparing(&self) -> bool {
         self.ahead && {
             let free = self.free.lock();
-            (free.prepared.saturating_sub(free.unused) as usize) < self.ahead_of(free.unused) / 2
+            free.ready() < self.ahead_of(free.unused) / 2
         }
     }
 
@@ -309,8 +316,7 @@ impl Frames {
     /// How many frames that were never used have committed memory.
     #[cfg(test)]
     pub(crate) fn prepared(&self) -> usize {
-        let free = self.free.lock();
-        free.prepared.saturating_sub(free.unused) as usize
+        self.free.lock().ready()
     }
 
     /// The frame, whose page the caller has just taken out of it.
@@ -327,7 +333,7 @@ impl Frames {
     /// How many free frames have committed memory.
     pub(crate) fn free_resident(&self) -> usize {
         let free = self.free.lock();
-        free.resident.len() + free.prepared.saturating_sub(free.unused) as usize
+        free.resident.len() + free.ready()
     }
 
     /// Frames below this number may hold a page.

@@ -48,7 +48,8 @@ impl PoolOptions {
         self
     }
 
-    /// Whether to advise the kernel to use huge pages for budgets of 64 MiB and more. Default on.
+    /// Whether to advise the kernel to use huge pages for budgets of 64 MiB and more, and to commit some of them ahead of their
+    /// first use, within the budget. Default on.
     #[must_use]
     pub fn huge_pages(mut self, on: bool) -> PoolOptions {
         self.huge_pages = on;

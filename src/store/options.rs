@@ -63,7 +63,8 @@ const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 const DEFAULT_SEGMENTS: u64 = 16;
 /// Frames beyond the pool's own floor: 40 in all, so that a batch may change ten leaves, a quarter of them.
 const SPARE_FRAMES: usize = 16;
-/// Beyond this a greater group makes no sync cheaper.
+/// A greater group makes no sync cheaper, but while a sync is held up, by a checkpoint's writes say, writers go on until both
+/// buffers are full: some 30 ms here.
 const MAX_LOG_BUFFER: usize = 4 << 20;
 /// One being written, one being filled ahead, one a checkpoint still needs, one that it writes itself.
 pub(crate) const MIN_SEGMENTS: u64 = 4;

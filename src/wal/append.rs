@@ -56,6 +56,10 @@ pub(crate) struct Taken {
     pub(crate) account: u64,
 }
 
+// Behind position and lock, what each append writes ends with the line.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(core::mem::offset_of!(Appender, capacity) == 48);
+
 impl Tail {
     pub(crate) fn new(capacity: usize, end: Lsn) -> Tail {
         Tail { position: AtomicU64::new(end.get()), appender: Mutex::new(Appender::new(capacity, end)) }
