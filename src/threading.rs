@@ -42,6 +42,14 @@ impl StopSignal {
         }
     }
 
+    /// Sleeps until stopped, `timeout` has passed, or somebody is woken, who then finds that he is.
+    pub(crate) fn rest(&self, timeout: Duration) {
+        let mut woken = self.woken.lock();
+        if !self.is_stopped() {
+            self.wake.wait_for(&mut woken, timeout);
+        }
+    }
+
     /// Sleeps until woken, stopped, or `timeout` has passed; true if woken.
     pub(crate) fn sleep(&self, timeout: Duration) -> bool {
         let mut woken = self.woken.lock();

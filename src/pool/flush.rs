@@ -20,14 +20,14 @@
 
 use super::BufferPool;
 use super::double_write::HEADER_BYTES;
-use super::frame::{DIRTY, FRESH, WRITING};
+use super::frame::{DIRTY, FRESH, Frames, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
 use crate::page::bytes::OutOfBounds;
 use crate::page::header;
 use crate::sync::{MutexGuard, Ordering};
-use crate::types::{FrameId, Lsn, SizeClass};
+use crate::types::{FrameId, Lsn, PageId, SizeClass};
 
 /// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
 pub(crate) struct FlushBuffer {
@@ -102,16 +102,22 @@ impl BufferPool {
     /// # Errors
     /// `Io`, `NoSpace`, `Poisoned`, and what the log gives.
     pub fn flush_before(&self, before: Lsn) -> Result<usize> {
-        let mut written = 0;
-        for frames in &self.frames {
-            let dirty: Vec<FrameId> = (0..frames.used() as u32)
-                .map(FrameId::new)
-                .filter(|&frame| {
-                    frames.header(frame).and_then(|header| header.recovery_lsn()).is_some_and(|lsn| lsn < before)
-                })
-                .collect();
-            if !dirty.is_empty() {
-                written += self.write_frames(frames.class, &dirty, true)?;
+        self.flush_paced(before, |_| {})
+    }
+
+    /// As [`BufferPool::flush_before`]; after each batch asks `pace`, which may wait, with the share that is done. Nothing is
+    /// held then: who needs frames meanwhile gets the flusher's turn.
+    pub(crate) fn flush_paced(&self, before: Lsn, mut pace: impl FnMut(f64)) -> Result<usize> {
+        let dirty: Vec<(SizeClass, Vec<FrameId>)> =
+            self.frames.iter().map(|frames| (frames.class, dirtied_before(frames, before))).collect();
+        let bytes = |class, frames: &[FrameId]| (frames.len() * self.page_bytes(class)) as f64;
+        let all: f64 = dirty.iter().map(|(class, frames)| bytes(*class, frames)).sum();
+        let (mut written, mut done) = (0, 0.0);
+        for (class, frames) in dirty {
+            for batch in frames.chunks((self.batch_bytes / self.page_bytes(class)).max(1)) {
+                written += self.write_frames(class, batch, true)?;
+                done += bytes(class, batch);
+                pace(done / all);
             }
         }
         Ok(written)
@@ -233,6 +239,21 @@ impl BufferPool {
         }
         header.clear(WRITING);
     }
+}
+
+/// The frames of a class with pages that were dirtied before `before`: fresh ones behind the others, for the two go out in
+/// different ways, and each in the order of their places, so that neighbours are written as one.
+fn dirtied_before(frames: &Frames, before: Lsn) -> Vec<FrameId> {
+    let mut found: Vec<(bool, PageId, FrameId)> = (0..frames.used() as u32)
+        .map(FrameId::new)
+        .filter_map(|frame| {
+            let header = frames.header(frame)?;
+            header.recovery_lsn().filter(|&lsn| lsn < before)?;
+            Some((header.has(FRESH), header.page(), frame))
+        })
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, _, frame)| frame).collect()
 }
 
 /// Copies a page as it goes to disk: swip hints masked, checksum still to come. Returns its LSN. What would not be taken

@@ -114,6 +114,8 @@ pub struct BufferPool {
     pub(crate) resident: AtomicU64,
     /// Bytes of frame memory the budget leaves after tables and buffers.
     pub(crate) capacity: u64,
+    /// Bytes of page images that write-back takes at once.
+    batch_bytes: usize,
     pub(crate) flusher: Mutex<flush::FlushBuffer>,
     pub(crate) lane: Mutex<()>,
     pub(crate) read_buffers: Mutex<Vec<Vec<u8>>>,
@@ -173,6 +175,7 @@ impl BufferPool {
             page_size,
             resident: AtomicU64::new(0),
             capacity: plan.frame_bytes as u64,
+            batch_bytes: plan.batch_bytes - double_write::HEADER_BYTES,
             flusher: Mutex::new(flush::FlushBuffer::new(plan.batch_bytes)),
             lane: Mutex::new(()),
             read_buffers: Mutex::new(Vec::new()),

@@ -7,7 +7,7 @@ use super::catalog::Catalog;
 use super::engine::{Engine, IDLE};
 use super::options::Durability;
 use crate::error::Result;
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 use crate::threading::Threads;
 use std::time::Duration;
 
@@ -93,12 +93,13 @@ fn provide_frames(engine: &Engine) {
 /// four times a second.
 fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
     while !engine.stop.is_stopped() {
-        // Relaxed: advice, together with the wake-up.
-        if engine.wanted.load(Ordering::Relaxed) {
+        if engine.is_checkpoint_due() {
             catalog.tidy(engine);
-            if engine.checkpoint().is_err() {
-                engine.wanted.store(false, Ordering::Relaxed);
+            if engine.checkpoint_at_leisure().is_err() {
+                engine.forget_reasons();
             }
+        } else {
+            engine.forget_reasons();
         }
         #[cfg(feature = "metrics")]
         engine.stats().publish(&engine.files.dir.display().to_string());

@@ -84,7 +84,7 @@ impl Catalog {
     /// # Errors
     /// `Corrupted`, `Io`, `NoSpace`.
     pub(crate) fn open(engine: &Engine) -> Result<Catalog> {
-        let root = engine.head.lock().superblock.catalog_root;
+        let root = engine.lock_head().superblock.catalog_root;
         let tree = BTree::open(engine.pool.clone(), redo_log(engine), TreeId::CATALOG, root);
         if engine.wal.is_some() && engine.position() == Lsn::FIRST {
             let (made, lsn) = BTree::create(engine.pool.clone(), redo_log(engine), TreeId::CATALOG)?;

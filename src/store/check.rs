@@ -59,7 +59,7 @@ impl Check<'_> {
     /// Both copies, and the snapshot they name. No checkpoint writes them meanwhile.
     fn superblocks(&mut self) -> Result<()> {
         let engine = &self.inner.engine;
-        let head = engine.head.lock();
+        let head = engine.lock_head();
         let found = Superblock::read(&*engine.page_file);
         let snapshot = read_snapshot(&engine.page_store, &head.superblock).map(|_| ());
         drop(head);

@@ -18,6 +18,7 @@
 //! damaged. A crash between the two leaves the new one and the old one, and what either needs is still there.
 
 use super::engine::{Engine, Head};
+use super::pace::Pace;
 use super::superblock::Superblock;
 use crate::error::{Error, Result, Site};
 use crate::pool::{Extent, PageStore};
@@ -41,47 +42,54 @@ impl Engine {
     /// # Errors
     /// `ReadOnly`, `Poisoned`, `Io`, `NoSpace`; after `NoSpace` everything is as before.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let head = self.head.lock();
-        self.checkpoint_holding(head)
+        self.checkpoint_holding(self.lock_head(), None)
+    }
+
+    /// As [`Engine::checkpoint`], for the background: takes its time, as [`Pace`] says, until somebody waits for it.
+    pub(crate) fn checkpoint_at_leisure(&self) -> Result<()> {
+        self.checkpoint_holding(self.lock_head(), Some(Pace::start(self)))
     }
 
     /// As [`Engine::checkpoint`], but content with one that somebody else began and ended while this waited.
     pub(crate) fn checkpoint_shared(&self) -> Result<()> {
         // Acquire: pairs with the Release at the end of a checkpoint.
         let before = self.checkpoints.load(Ordering::Acquire);
-        let head = self.head.lock();
+        let head = self.lock_head();
         // Two, for the first may have begun before what the caller wants to be rid of.
         if self.checkpoints.load(Ordering::Acquire) >= before + 2 {
             return Ok(());
         }
-        self.checkpoint_holding(head)
+        self.checkpoint_holding(head, None)
     }
 
     /// Makes a checkpoint, or waits for the end of the one that is being made: for a full log, which either empties. If that was
     /// not enough, the caller comes again.
     pub(crate) fn checkpoint_or_wait(&self) -> Result<()> {
         if let Some(head) = self.head.try_lock() {
-            return self.checkpoint_holding(head);
+            return self.checkpoint_holding(head, None);
         }
-        drop(self.head.lock());
+        drop(self.lock_head());
         self.check_poison()
     }
 
-    fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>) -> Result<()> {
+    fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>, pace: Option<Pace>) -> Result<()> {
         // Dropped before the lock, so that who waits for it finds the poison.
         let begun = Begun(self);
-        let made = self.make_checkpoint(&mut head);
+        let made = self.make_checkpoint(&mut head, pace);
         std::mem::forget(begun);
         made
     }
 
-    fn make_checkpoint(&self, head: &mut Head) -> Result<()> {
+    fn make_checkpoint(&self, head: &mut Head, mut pace: Option<Pace>) -> Result<()> {
         let wal = self.log()?;
         self.check_poison()?;
-        // Relaxed: advice. Who wants another from here on gets another.
-        self.wanted.store(false, Ordering::Relaxed);
+        self.forget_reasons();
         let position = wal.position();
-        self.pool.flush_before(position)?;
+        self.pool.flush_paced(position, |done| {
+            if let Some(pace) = &mut pace {
+                pace.keep(self, done);
+            }
+        })?;
         let recovery = self.pool.min_recovery_lsn();
         let allocator = self.pool.allocator();
         let next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
@@ -168,7 +176,7 @@ impl LogPressure for Pressure {
         if needed {
             engine.checkpoint_or_wait()
         } else {
-            engine.want_checkpoint();
+            engine.want_checkpoint(&engine.log_wants);
             Ok(())
         }
     }

@@ -9,7 +9,7 @@ use super::superblock::Superblock;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
 use crate::pool::{BufferPool, DurableLog, FilePageStore};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::telemetry::Counter;
 use crate::threading::StopSignal;
 use crate::types::Lsn;
@@ -37,8 +37,12 @@ pub(crate) struct Engine {
     pub(crate) running: Running,
     /// Wakes the checkpointer; ends all background threads.
     pub(crate) stop: Arc<StopSignal>,
-    /// Somebody wants a checkpoint made in the background.
-    pub(crate) wanted: AtomicBool,
+    /// The log wants a checkpoint made in the background.
+    pub(crate) log_wants: AtomicBool,
+    /// Pending space does.
+    pub(crate) space_wants: AtomicBool,
+    /// Threads that wait for `head`, and so for the end of a checkpoint, perhaps.
+    pub(crate) awaited: AtomicU32,
     /// Checkpoints made since the store was opened.
     pub(crate) checkpoints: AtomicU64,
     /// Dropped trees of which only damaged pages are left, and what leads to them.
@@ -173,6 +177,18 @@ impl Engine {
         self.check_poison()
     }
 
+    /// The superblocks' state, for the caller alone. A checkpoint under way makes haste from now on.
+    pub(crate) fn lock_head(&self) -> MutexGuard<'_, Head> {
+        if let Some(head) = self.head.try_lock() {
+            return head;
+        }
+        // Relaxed: advice, as in `is_hurried`.
+        self.awaited.fetch_add(1, Ordering::Relaxed);
+        let head = self.head.lock();
+        self.awaited.fetch_sub(1, Ordering::Relaxed);
+        head
+    }
+
     /// Looks after the space that frees have left pending: called after writes. Cost: a load, as long as there is little.
     pub(crate) fn after_write(&self) {
         self.writes.add_one();
@@ -182,10 +198,15 @@ impl Engine {
     /// Has a checkpoint made if much space is pending.
     #[inline]
     pub(crate) fn look_at_space(&self) {
-        let pending = self.pool.allocator().reclaimable_pages();
-        if pending * self.pool.page_size() as u64 >= PENDING_WORTH && self.is_pending_much(pending) {
-            self.want_checkpoint();
+        if self.is_space_worth_it() {
+            self.want_checkpoint(&self.space_wants);
         }
+    }
+
+    #[inline]
+    fn is_space_worth_it(&self) -> bool {
+        let pending = self.pool.allocator().reclaimable_pages();
+        pending * self.pool.page_size() as u64 >= PENDING_WORTH && self.is_pending_much(pending)
     }
 
     fn is_pending_much(&self, pages: u64) -> bool {
@@ -205,15 +226,31 @@ impl Engine {
         }
     }
 
-    /// Has a checkpoint made soon: by the background, or here and now where there is none.
-    pub(crate) fn want_checkpoint(&self) {
+    /// Has a checkpoint made soon, for the reason that `flag` stands for: by the background, or here and now where there is
+    /// none.
+    pub(crate) fn want_checkpoint(&self, flag: &AtomicBool) {
         if self.deterministic {
             // What keeps it from being made, the next write that needs it will meet.
             let _ = self.checkpoint();
-        } else if !self.wanted.swap(true, Ordering::Relaxed) {
+        } else if !flag.load(Ordering::Relaxed) && !flag.swap(true, Ordering::Relaxed) {
             // Relaxed: advice; the checkpointer looks again by itself.
             self.stop.wake();
         }
+    }
+
+    /// Whether there is a reason for a checkpoint in the background, still: what was wanted while one was made, it may have
+    /// brought.
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        // Relaxed: advice, together with the wake-up.
+        let log = self.log_wants.load(Ordering::Relaxed) && self.wal.as_ref().is_some_and(|wal| wal.is_half_full());
+        log || self.space_wants.load(Ordering::Relaxed) && self.is_space_worth_it()
+    }
+
+    /// Forgets the reasons for a checkpoint: one begins. Who wants another from here on gets another.
+    pub(crate) fn forget_reasons(&self) {
+        // Relaxed: advice.
+        self.log_wants.store(false, Ordering::Relaxed);
+        self.space_wants.store(false, Ordering::Relaxed);
     }
 
     /// Runs `write`; if it finds no space in the page file while some is pending, makes a checkpoint, which frees it, and

@@ -51,6 +51,7 @@ mod key_range;
 mod observer;
 mod open;
 mod options;
+mod pace;
 mod range;
 mod recovery;
 mod report;

@@ -540,7 +540,7 @@ fn log_segments_are_made_while_a_checkpoint_is() {
     let (tree, wal) = (store.tree("t").unwrap(), engine.log().unwrap());
     // What a checkpoint holds all along; the checkpointer waits for it.
     let head = engine.head.lock();
-    engine.want_checkpoint();
+    engine.want_checkpoint(&engine.log_wants);
     let ready = || wal.stats().ready_segments > 0;
     for i in 0u32..6 {
         let started = std::time::Instant::now();

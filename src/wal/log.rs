@@ -200,6 +200,12 @@ impl Wal {
         self.segments.used()
     }
 
+    /// Whether it is half full, or fuller: when it asks for a checkpoint (see [`LogPressure`]).
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.segments.is_half_full()
+    }
+
     /// Numbers since it was opened. Takes three short locks.
     #[must_use]
     pub fn stats(&self) -> WalStats {

@@ -182,11 +182,20 @@ impl Segments {
 
         let segment = self.options.segment_bytes;
         let written = state.current.seq.saturating_mul(segment) + state.current.offset;
-        let due = state.used(segment) >= self.options.max_log_bytes / 2 && written >= state.pressure_at;
+        let due = self.is_half(state) && written >= state.pressure_at;
         if due {
             state.pressure_at = written + segment / 2;
         }
         due
+    }
+
+    fn is_half(&self, state: &State) -> bool {
+        state.used(self.options.segment_bytes) >= self.options.max_log_bytes / 2
+    }
+
+    /// Whether the log is half full, or fuller: when it asks for a checkpoint.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.is_half(&self.state.lock())
     }
 
     /// Makes one more segment ready if the log may have it: for anyone, or the very last for the checkpoint. Costs the
