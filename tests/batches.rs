@@ -74,6 +74,61 @@ fn batches_in_opposite_order_never_deadlock() {
     store.check().expect("check");
 }
 
+/// Batches of hundreds of keys in nearly as many leaves, of which some have no room each time, while other threads change,
+/// split and merge the same leaves between their attempts. Each thread owns its keys, so that what must be there is known.
+#[test]
+fn large_batches_beside_other_writers_are_whole() {
+    const THREADS: usize = 3;
+    const KEYS: u64 = 3000;
+    let watchdog = Watchdog::new("large batches", Duration::from_secs(60));
+    let options = Store::options().page_size(4096).durability(Durability::Manual).memory(64 << 20);
+    let store = options.disk(Arc::new(Unsteady::new(6))).open("/store").expect("a store");
+    let trees = [store.tree("a").expect("a tree"), store.tree("b").expect("a tree")];
+    let until = Instant::now() + Duration::from_secs(3);
+    let key = |n: u64, thread: usize| [&n.to_be_bytes()[..], &[thread as u8]].concat();
+    let model = |thread: usize| {
+        let mut rng = Rng::of(13, &[thread as u64]);
+        let mut there = [const { std::collections::BTreeMap::new() }; 2];
+        let (mut batch, mut applied) = (Batch::new(), 0u64);
+        while Instant::now() < until {
+            batch.clear();
+            // The last thread changes one key at a time: whole leaves of the others' move under it.
+            let size = if thread == THREADS - 1 { 1 } else { 1 + rng.below(400) };
+            let growing = rng.percent(60);
+            for _ in 0..size {
+                let (which, n) = (rng.below(2) as usize, rng.below(KEYS));
+                if rng.percent(if growing { 85 } else { 15 }) {
+                    let value = vec![n as u8; rng.below(300) as usize];
+                    batch.insert(&trees[which], key(n, thread), &value);
+                    there[which].insert(n, value);
+                } else {
+                    batch.remove(&trees[which], key(n, thread));
+                    there[which].remove(&n);
+                }
+            }
+            store.apply(&batch).expect("apply");
+            applied += 1;
+            watchdog.feed();
+        }
+        assert!(applied > 3, "thread {thread} did not get through");
+        there
+    };
+    let there: Vec<_> = std::thread::scope(|scope| {
+        let model = &model;
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || model(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread")).collect()
+    });
+    for (which, tree) in trees.iter().enumerate() {
+        let mut all = std::collections::BTreeMap::new();
+        for (thread, there) in there.iter().enumerate() {
+            all.extend(there[which].iter().map(|(n, value)| (key(*n, thread), value.clone())));
+        }
+        let found: Vec<_> = tree.iter().map(|pair| pair.expect("a record")).collect();
+        assert!(found.into_iter().eq(all), "tree {which} is not what its writers left");
+    }
+    store.check().expect("check");
+}
+
 #[test]
 fn transfers_keep_the_total_for_every_auditor() {
     // Money moves among the four accounts of a circle, so that each circle has a total of its own.

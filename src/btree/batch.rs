@@ -2,20 +2,22 @@
 //!
 //! The operations are sorted by (tree, key) and gathered by key and by leaf. Room is made first, by splits with records of
 //! their own, at separators taken from the batch's keys. Then all leaves are latched in order, by try; requirements are
-//! checked, the record appended, everything applied, and only then the first latch released. Whatever fails on the way
+//! checked, the record appended, everything applied, and only then the first latch released. Without requirements, room is
+//! looked for before the latches, and what was found of a leaf holds as long as its version does. Whatever fails on the way
 //! lets go of everything and starts again; after a bounded number of restarts, in the slow lane, where latches are waited
 //! for.
 
 use super::descend::{Seek, sound};
-use super::latched::{Fit, Judged, Leaf, Side, Unknown};
+use super::latched::{Fit, Judged, Leaf, Side, Unknown, fit};
 use super::redo::damaged;
+use super::together::{GROUP, all_of};
 use super::value::{self, Draft};
 use super::{BTree, Inner, LogRoom};
 use crate::error::{Error, Result};
-use crate::page::slotted::{SlottedPage, ops};
+use crate::page::slotted::{Search, SlottedPage, ops};
 use crate::pool::{Interrupt, PageMut, PageView, Reader};
 use crate::sync::Arc;
-use crate::types::{Lsn, PageId};
+use crate::types::{Lsn, PageId, TreeId};
 use crate::wal::{PART_OVERHEAD, RECORD_OVERHEAD};
 
 /// What a batch does to a key.
@@ -88,13 +90,14 @@ impl BTree {
         any.pool.check_poison()?;
         let max = any.log.as_ref().map_or(u64::MAX, |log| log.max_record_bytes() as u64);
         let (mut side, mut first) = (Side::default(), true);
+        let mut plan = Plan::new(&groups);
         loop {
             let bytes = record_bytes(&groups) + side.spare;
             if bytes as u64 > max {
                 return Err(Error::BatchTooLarge { bytes: bytes as u64, max });
             }
             let mut room = any.reserve(bytes)?;
-            let step = match any.retry(|| try_batch(&groups, &side, &mut room))? {
+            let step = match any.retry(|| try_batch(&groups, &side, &mut room, &mut plan))? {
                 Some(step) => step,
                 None => batch_in_lane(&groups, &side, &mut room)?,
             };
@@ -148,12 +151,33 @@ impl<'a> Group<'a> {
     }
 }
 
+impl AsRef<[u8]> for Group<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.key
+    }
+}
+
+/// The places of a batch's operations in the order of tree and key, and of the batch where both are the same. The first bytes
+/// of the keys lie beside the places: most comparisons need no more.
+fn in_order(batch: &[BatchOp<'_>]) -> Vec<(TreeId, u64, usize)> {
+    let head = |key: &[u8]| {
+        let mut head = [0; 8];
+        let n = key.len().min(8);
+        head[..n].copy_from_slice(&key[..n]);
+        u64::from_be_bytes(head)
+    };
+    let mut order: Vec<_> = batch.iter().enumerate().map(|(i, op)| (op.tree.id(), head(op.key), i)).collect();
+    order.sort_unstable_by(|a, b| {
+        let heads = (a.0, a.1).cmp(&(b.0, b.1));
+        heads.then_with(|| batch[a.2].key.cmp(batch[b.2].key)).then(a.2.cmp(&b.2))
+    });
+    order
+}
+
 /// Sorted by tree and key, one group a key; sizes checked.
 fn gather<'a>(batch: &'a [BatchOp<'a>]) -> Result<Vec<Group<'a>>> {
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|&i| (batch[i].tree.id(), batch[i].key));
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    for i in order {
+    let mut groups: Vec<Group<'a>> = Vec::with_capacity(batch.len());
+    for (_, _, i) in in_order(batch) {
         let op = &batch[i];
         let inner: &'a Inner = &op.tree.inner;
         if !Arc::ptr_eq(&inner.pool, &batch[0].tree.inner.pool) {
@@ -211,31 +235,117 @@ fn end_of_leaf(groups: &[Group<'_>], from: usize, covers: impl Fn(&[u8]) -> bool
     from + 1 + groups[from + 1..].iter().take_while(|group| same(group)).count()
 }
 
-fn try_batch<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step, Interrupt> {
-    let mut views: Vec<(PageView<'a>, usize, usize)> = Vec::new();
-    let mut from = 0;
-    while from < groups.len() {
-        let inner = groups[from].inner;
-        let view = inner.descend(Seek::Key(groups[from].key), 0)?.view;
-        let node = sound(&view, SlottedPage::open(view.reader()))?;
-        if !sound(&view, node.covers(groups[from].key))? {
-            view.validate()?;
-            return Err(Interrupt::Failed(elsewhere(view.id())));
-        }
-        let to = end_of_leaf(groups, from, |key| node.covers(key) == Ok(true));
-        views.push((view, from, to));
-        from = to;
-        if views.len() > max_leaves(inner) {
-            view.validate()?;
-            return Err(Interrupt::Failed(too_many(inner, views.len())));
-        }
+/// A leaf of the batch, found but not latched, with its groups: from the first place up to the second.
+type Found<'p> = (PageView<'p>, usize, usize);
+
+/// What is known of a batch's leaves from one attempt to the next.
+struct Plan<'p> {
+    /// Whether the batch has no requirements. Then whether the leaves have room is found out before any is latched, and only
+    /// those that had none are looked for again. Otherwise requirements come first, and they are judged under all latches.
+    plain: bool,
+    /// Leaves that have room for their groups, in order. A latch can only be had of those that are as they were.
+    fitting: Vec<Found<'p>>,
+    /// Where in their leaves the keys of all groups are, as far as they were looked for.
+    places: Vec<Search>,
+}
+
+impl<'p> Plan<'p> {
+    fn new(groups: &[Group<'_>]) -> Plan<'p> {
+        let plain = groups.iter().all(|group| group.requires.is_empty());
+        let places = vec![Search::Insert(0); if plain { groups.len() } else { 0 }];
+        Plan { plain, fitting: Vec::new(), places }
     }
-    let mut leaves = Vec::with_capacity(views.len());
-    for (view, from, to) in views {
+}
+
+/// Finds the leaves of all groups, in order, those in `known` as they were seen before. The descents of neighbours go side by
+/// side, many of them where each key has a leaf of its own, one at a time where many keys share one. Calls `each` with every
+/// leaf that was not known.
+fn find_leaves<'a>(
+    groups: &'a [Group<'a>],
+    known: Vec<Found<'a>>,
+    mut each: impl FnMut(&Found<'a>, &SlottedPage<'a>) -> Result<(), Interrupt>,
+) -> Result<Vec<Found<'a>>, Interrupt> {
+    let mut found: Vec<Found<'a>> = Vec::with_capacity(known.len());
+    let mut known = known.into_iter().filter(|(view, ..)| view.validate().is_ok()).peekable();
+    let (mut ways, mut side_by_side, mut from) = (Vec::new(), 1, 0);
+    while from < groups.len() {
+        if let Some(leaf) = known.next_if(|leaf| leaf.1 == from) {
+            from = leaf.2;
+            found.push(leaf);
+            continue;
+        }
+        let inner = groups[from].inner;
+        let of_tree = |group: &&Group<'_>| group.inner.tree == inner.tree;
+        let (start, limit) = (from, known.peek().map_or(groups.len(), |leaf| leaf.1));
+        let end = start + groups[start..limit].iter().take(side_by_side).take_while(of_tree).count();
+        if end - start > 1 {
+            let together = &groups[start..end];
+            inner.go_down(together, all_of(together.len()), false, &mut ways)?;
+            inner.aim_at_entries(together, &mut ways)?;
+            for way in ways.iter().filter(|way| !way.lost) {
+                way.node.prefetch_change(together[way.key].key);
+            }
+        }
+        let before = found.len();
+        let mut ways = ways.drain(..).filter(|way| !way.lost).peekable();
+        while from < end {
+            while ways.next_if(|way| start + way.key < from).is_some() {}
+            let view = match ways.next_if(|way| start + way.key == from) {
+                Some(way) => way.view,
+                None => inner.descend(Seek::Key(groups[from].key), 0)?.view,
+            };
+            let node = sound(&view, SlottedPage::open(view.reader()))?;
+            if !sound(&view, node.covers(groups[from].key))? {
+                view.validate()?;
+                return Err(Interrupt::Failed(elsewhere(view.id())));
+            }
+            // No further than the next known leaf: that one covers what is behind, as long as it is as it was.
+            let to = end_of_leaf(&groups[..limit], from, |key| node.covers(key) == Ok(true));
+            let leaf = (view, from, to);
+            each(&leaf, &node)?;
+            found.push(leaf);
+            from = to;
+            if found.len() > max_leaves(inner) {
+                found.pop().map_or(Ok(()), |(view, ..)| view.validate())?;
+                return Err(Interrupt::Failed(too_many(inner, found.len() + 1)));
+            }
+        }
+        let (leaves, keys) = (found.len() - before, from - start);
+        side_by_side = if leaves * 2 > keys { (side_by_side * 2).min(GROUP) } else { (side_by_side / 2).max(1) };
+    }
+    Ok(found)
+}
+
+fn try_batch<'a>(
+    groups: &'a [Group<'a>],
+    side: &Side<'_>,
+    room: &mut Option<LogRoom<'a>>,
+    plan: &mut Plan<'a>,
+) -> Result<Step, Interrupt> {
+    if plan.plain && side.drafts.is_empty() && groups.iter().any(|group| group.large().is_some()) {
+        return Ok(Step::Write);
+    }
+    let Plan { plain, fitting, places } = plan;
+    let (mut full, mut without_room) = (Vec::new(), Vec::new());
+    let mut found = find_leaves(groups, std::mem::take(fitting), |(view, from, to), node| {
+        if *plain && let Fit::Not(at, boundary) = sound(view, fit(node, &groups[*from..*to], *from, side, places))? {
+            view.validate()?;
+            full.push((at, boundary));
+            without_room.push(*from);
+        }
+        Ok(())
+    })?;
+    if !full.is_empty() {
+        found.retain(|(_, from, _)| without_room.binary_search(from).is_err());
+        *fitting = found;
+        return Ok(Step::Full(full));
+    }
+    let mut leaves = Vec::with_capacity(found.len());
+    for (view, from, to) in found {
         // In order, and by try: fails if the leaf changed since it was found.
         leaves.push(Leaf { page: view.try_exclusive()?, groups: &groups[from..to], first: from });
     }
-    Ok(carry_out(leaves, side, room)?)
+    Ok(carry_out(leaves, side, room, plain.then_some(&**places))?)
 }
 
 fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option<LogRoom<'a>>) -> Result<Step> {
@@ -259,15 +369,17 @@ fn batch_in_lane<'a>(groups: &'a [Group<'a>], side: &Side<'_>, room: &mut Option
                 return Err(too_many(inner, leaves.len()));
             }
         }
-        carry_out(leaves, side, room)
+        carry_out(leaves, side, room, None)
     })
 }
 
-/// Under all latches: requirements, room, record, application.
+/// Under all latches: requirements, room, record, application. Room is known to be there if `places` are, where the keys are in
+/// the leaves as they are.
 pub(super) fn carry_out<'a>(
     leaves: Vec<Leaf<'a, 'a>>,
     side: &Side<'_>,
     room: &mut Option<LogRoom<'a>>,
+    places: Option<&[Search]>,
 ) -> Result<Step> {
     let Some(any) = leaves.first().map(|leaf| leaf.groups[0].inner) else {
         return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
@@ -288,18 +400,26 @@ pub(super) fn carry_out<'a>(
     if side.drafts.is_empty() && leaves.iter().any(|leaf| leaf.groups.iter().any(|group| group.large().is_some())) {
         return Ok(Step::Write);
     }
-    let mut full = Vec::new();
-    for leaf in &leaves {
-        if let Fit::Not(at, boundary) = leaf.fit(side)? {
-            full.push((at, boundary));
+    let mut looked_up = Vec::new();
+    let places = match places {
+        Some(places) => places,
+        None => {
+            looked_up.resize(leaves.last().map_or(0, |leaf| leaf.first + leaf.groups.len()), Search::Insert(0));
+            let mut full = Vec::new();
+            for leaf in &leaves {
+                if let Fit::Not(at, boundary) = leaf.fit(side, &mut looked_up)? {
+                    full.push((at, boundary));
+                }
+            }
+            if !full.is_empty() {
+                return Ok(Step::Full(full));
+            }
+            &looked_up
         }
-    }
-    if !full.is_empty() {
-        return Ok(Step::Full(full));
-    }
+    };
     let mut gone = Vec::new();
     for leaf in &leaves {
-        leaf.gone(&mut gone)?;
+        leaf.gone(places, &mut gone)?;
     }
     let frees = gone.iter().map(value::free_bytes).sum();
     if frees > side.spare {
@@ -309,11 +429,12 @@ pub(super) fn carry_out<'a>(
         let parts: Vec<&'a [Group<'a>]> = leaves.into_iter().map(|leaf| leaf.groups).collect();
         for part in parts {
             let mut room = any.reserve(record_bytes(part))?;
-            while any.retry(|| try_batch(part, &Side::default(), &mut room))?.is_none() {}
+            let mut plan = Plan::new(part);
+            while any.retry(|| try_batch(part, &Side::default(), &mut room, &mut plan))?.is_none() {}
         }
         return Ok(Step::Done(BatchOutcome { conflict: None, lsn: Lsn::NONE }, Vec::new()));
     }
-    let (lsn, sparse) = any.apply_to_leaves(leaves, room, side, &gone)?;
+    let (lsn, sparse) = any.apply_to_leaves(leaves, room, side, places, &gone)?;
     for value in &gone {
         any.forget_value(value);
     }

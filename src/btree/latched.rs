@@ -100,11 +100,11 @@ impl Leaf<'_, '_> {
         })
     }
 
-    /// The large values that the batch takes away.
-    pub(super) fn gone(&self, out: &mut Vec<Reference>) -> Result<()> {
+    /// The large values that the batch takes away; `places` are those of all groups, as [`Leaf::fit`] found them.
+    pub(super) fn gone(&self, places: &[Search], out: &mut Vec<Reference>) -> Result<()> {
         self.read(|node| {
-            for group in self.groups.iter().filter(|group| group.write.is_some()) {
-                if let Search::Found(slot) = node.search(group.key)? {
+            for (i, _) in self.groups.iter().enumerate().filter(|(_, group)| group.write.is_some()) {
+                if let Search::Found(slot) = places[self.first + i] {
                     out.extend(large_in(&node, slot)?.map(|large| *large));
                 }
             }
@@ -112,45 +112,9 @@ impl Leaf<'_, '_> {
         })
     }
 
-    /// Counts what the leaf's free bytes would be after each of its operations.
-    pub(super) fn fit(&self, side: &Side<'_>) -> Result<Fit> {
-        self.read(|node| {
-            let mut free = node.free_bytes()?;
-            for (i, group) in self.groups.iter().enumerate() {
-                let Some((write, _)) = side.stored(self.first + i, group) else { continue };
-                if !node.covers(group.key)? {
-                    return Err(OutOfBounds);
-                }
-                let at = node.search(group.key)?;
-                let (mut gained, mut needed) = (0, 0);
-                if let Search::Found(slot) = at {
-                    gained = node.record_bytes(slot)?;
-                }
-                if let Some(value) = write {
-                    needed = node.new_record_bytes(group.key.len(), value.len());
-                }
-                match (free + gained).checked_sub(needed) {
-                    Some(left) => free = left,
-                    None => return Ok(Fit::Not(self.first + i, self.boundary(&node, i, at)?)),
-                }
-            }
-            Ok(Fit::Yes)
-        })
-    }
-
-    /// The shortest separator between group `i` and both the group and the record before it; `None` if no group of the
-    /// batch is before it in this leaf.
-    fn boundary(&self, node: &SlottedPage<'_>, i: usize, at: Search) -> Result<Option<Vec<u8>>, OutOfBounds> {
-        let key = self.groups[i].key;
-        let Some(before) = i.checked_sub(1).map(|before| self.groups[before].key) else { return Ok(None) };
-        let mut shared = common_prefix(before, key);
-        if let Some(slot) = at.slot().checked_sub(1) {
-            shared = scratch::with(|there| {
-                node.key(slot, there)?;
-                Ok(shared.max(common_prefix(there, key)))
-            })?;
-        }
-        Ok(Some(key[..key.len().min(shared + 1)].to_vec()))
+    /// [`fit`] for this leaf.
+    pub(super) fn fit(&self, side: &Side<'_>, places: &mut [Search]) -> Result<Fit> {
+        self.read(|node| fit(&node, self.groups, self.first, side, places))
     }
 
     /// Whether removals have left so little that the leaf should be merged.
@@ -160,43 +124,94 @@ impl Leaf<'_, '_> {
     }
 
     /// Adds this leaf's parts to a record; false if there are none.
-    fn record(&self, record: &mut RecordBuilder<'_>, side: &Side<'_>) -> Result<bool> {
-        self.read(|node| {
-            let mut any = false;
-            for (i, group) in self.groups.iter().enumerate() {
-                let Some((write, flags)) = side.stored(self.first + i, group) else { continue };
-                let there = matches!(node.search(group.key)?, Search::Found(_));
-                let op = match (write, there) {
-                    (None, false) => continue,
-                    (None, true) => ops::REMOVE,
-                    (Some(_), true) => ops::UPDATE,
-                    (Some(_), false) => ops::INSERT,
-                };
-                any = true;
-                begin_part(record, op, self.page.id());
-                match write {
-                    Some(value) => {
-                        record.put_u16(ops::record_word(group.key.len(), flags));
-                        record.extend_from_slice(group.key);
-                        record.extend_from_slice(value);
-                    }
-                    None => record.extend_from_slice(group.key),
+    fn record(&self, record: &mut RecordBuilder<'_>, side: &Side<'_>, places: &[Search]) -> bool {
+        let mut any = false;
+        for (i, group) in self.groups.iter().enumerate() {
+            let Some((write, flags)) = side.stored(self.first + i, group) else { continue };
+            let there = matches!(places[self.first + i], Search::Found(_));
+            let op = match (write, there) {
+                (None, false) => continue,
+                (None, true) => ops::REMOVE,
+                (Some(_), true) => ops::UPDATE,
+                (Some(_), false) => ops::INSERT,
+            };
+            any = true;
+            begin_part(record, op, self.page.id());
+            match write {
+                Some(value) => {
+                    record.put_u16(ops::record_word(group.key.len(), flags));
+                    record.extend_from_slice(group.key);
+                    record.extend_from_slice(value);
                 }
+                None => record.extend_from_slice(group.key),
             }
-            Ok(any)
-        })
+        }
+        any
     }
 }
 
+/// Counts what a leaf's free bytes would be after each of its operations: those of `groups`, the first of which is at `first`
+/// among all. Leaves in `places`, by the places of the groups that write, where their keys are.
+pub(super) fn fit(
+    node: &SlottedPage<'_>,
+    groups: &[Group<'_>],
+    first: usize,
+    side: &Side<'_>,
+    places: &mut [Search],
+) -> Result<Fit, OutOfBounds> {
+    let mut free = node.free_bytes()?;
+    for (i, group) in groups.iter().enumerate() {
+        let Some((write, _)) = side.stored(first + i, group) else { continue };
+        if !node.covers(group.key)? {
+            return Err(OutOfBounds);
+        }
+        let at = node.search(group.key)?;
+        places[first + i] = at;
+        let (mut gained, mut needed) = (0, 0);
+        if let Search::Found(slot) = at {
+            gained = node.record_bytes(slot)?;
+        }
+        if let Some(value) = write {
+            needed = node.new_record_bytes(group.key.len(), value.len());
+        }
+        match (free + gained).checked_sub(needed) {
+            Some(left) => free = left,
+            None => return Ok(Fit::Not(first + i, boundary(node, groups, i, at)?)),
+        }
+    }
+    Ok(Fit::Yes)
+}
+
+/// The shortest separator between group `i` and both the group and the record before it; `None` if no group of the
+/// batch is before it in this leaf.
+fn boundary(
+    node: &SlottedPage<'_>,
+    groups: &[Group<'_>],
+    i: usize,
+    at: Search,
+) -> Result<Option<Vec<u8>>, OutOfBounds> {
+    let key = groups[i].key;
+    let Some(before) = i.checked_sub(1).map(|before| groups[before].key) else { return Ok(None) };
+    let mut shared = common_prefix(before, key);
+    if let Some(slot) = at.slot().checked_sub(1) {
+        shared = scratch::with(|there| {
+            node.key(slot, there)?;
+            Ok(shared.max(common_prefix(there, key)))
+        })?;
+    }
+    Ok(Some(key[..key.len().min(shared + 1)].to_vec()))
+}
+
 impl Inner {
-    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked. `gone` are the
-    /// large values that go. Returns the record's LSN, and the place of one group each of the leaves that its removals left
+    /// Appends one record for all leaves and applies it to them (W5). Requirements and room were checked. `places` are
+    /// those of the groups' keys, as [`Leaf::fit`] found them, `gone` the large values that go. Returns the record's LSN, and the place of one group each of the leaves that its removals left
     /// sparse.
     pub(super) fn apply_to_leaves(
         &self,
         mut leaves: Vec<Leaf<'_, '_>>,
         room: &mut Option<LogRoom<'_>>,
         side: &Side<'_>,
+        places: &[Search],
         gone: &[Reference],
     ) -> Result<(Lsn, Vec<usize>)> {
         scratch::with(|buffer| {
@@ -206,7 +221,7 @@ impl Inner {
             gone.iter().flat_map(|gone| gone.runs()).for_each(|&run| free_part(&mut record, run));
             let mut changed = Vec::with_capacity(leaves.len());
             for leaf in &leaves {
-                changed.push(leaf.record(&mut record, side)?);
+                changed.push(leaf.record(&mut record, side, places));
             }
             if record.is_empty() {
                 let lsn = leaves.iter().map(|leaf| leaf.page.lsn()).max().unwrap_or_default();

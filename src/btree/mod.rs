@@ -58,6 +58,7 @@ mod shift;
 mod split;
 #[cfg(test)]
 mod tests;
+mod together;
 mod value;
 mod write;
 

@@ -81,12 +81,12 @@ fn a_batch_over_a_tree_that_is_dropped_meanwhile_does_nothing() {
         leaves.push(Leaf { page: leaf.try_exclusive().unwrap(), groups: group, first });
     }
     catalog.drop_in(b"deep", &[2], &tree).unwrap();
-    assert!(matches!(carry_out(leaves, &Side::default(), &mut None), Err(Error::NotFound { .. })));
+    assert!(matches!(carry_out(leaves, &Side::default(), &mut None, None), Err(Error::NotFound { .. })));
     assert_eq!(other.get(b"x").unwrap(), None);
     // Without the drop it would have happened.
     let leaf = other.inner.descend(Seek::Key(b"x"), 0).unwrap().view.try_exclusive().unwrap();
     let leaves = vec![Leaf { page: leaf, groups: &groups[1], first: 0 }];
-    assert!(matches!(carry_out(leaves, &Side::default(), &mut None), Ok(Step::Done(..))));
+    assert!(matches!(carry_out(leaves, &Side::default(), &mut None, None), Ok(Step::Done(..))));
     assert_eq!(other.get(b"x").unwrap().as_deref(), Some(&b"new"[..]));
 }
 

@@ -7,13 +7,27 @@ use crate::btree::{BTree, BatchAction, BatchOp as TreeOp};
 use crate::error::{Error, Result};
 use crate::sync::Arc;
 
-/// One entry of a batch, as the caller put it.
-#[derive(Clone, Debug)]
-pub(crate) enum BatchOp {
-    Insert { key: Vec<u8>, value: Vec<u8> },
-    Remove { key: Vec<u8> },
-    Require { key: Vec<u8>, value: Option<Vec<u8>> },
+/// One entry of a batch. Tree, key and value lie in the batch.
+#[derive(Clone, Copy)]
+struct Entry {
+    what: What,
+    /// The place of its tree.
+    tree: u32,
+    /// Where its key starts; the value lies behind it, up to the next entry's key.
+    at: usize,
+    key_len: usize,
 }
+
+#[derive(Clone, Copy)]
+enum What {
+    Insert,
+    Remove,
+    Require,
+    RequireAbsent,
+}
+
+/// So many of a batch's trees are compared with the next operation's, from the last one back.
+const RECENT: usize = 8;
 
 /// Insertions, removals and requirements that [`Store::apply`](crate::Store::apply) carries out as one.
 ///
@@ -21,7 +35,9 @@ pub(crate) enum BatchOp {
 /// keys and values in memory. Trees of another store are found out when the batch is applied.
 #[derive(Clone, Default)]
 pub struct Batch {
-    pub(crate) ops: Vec<(Tree, BatchOp)>,
+    trees: Vec<Tree>,
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
 }
 
 impl Batch {
@@ -33,40 +49,83 @@ impl Batch {
 
     /// Sets `key` of `tree` to `value`.
     pub fn insert(&mut self, tree: &Tree, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
-        let op = BatchOp::Insert { key: key.as_ref().to_vec(), value: value.as_ref().to_vec() };
-        self.ops.push((tree.clone(), op));
-        self
+        self.push(tree, What::Insert, key.as_ref(), value.as_ref())
     }
 
     /// Removes `key` of `tree`, if it is there.
     pub fn remove(&mut self, tree: &Tree, key: impl AsRef<[u8]>) -> &mut Self {
-        self.ops.push((tree.clone(), BatchOp::Remove { key: key.as_ref().to_vec() }));
-        self
+        self.push(tree, What::Remove, key.as_ref(), &[])
     }
 
     /// Requires that `key` of `tree` has this value (`None`: that it is absent) just before the batch; otherwise the
     /// batch changes nothing and is [`Error::Conflict`](crate::Error::Conflict).
     pub fn require(&mut self, tree: &Tree, key: impl AsRef<[u8]>, value: Option<&[u8]>) -> &mut Self {
-        let op = BatchOp::Require { key: key.as_ref().to_vec(), value: value.map(<[u8]>::to_vec) };
-        self.ops.push((tree.clone(), op));
-        self
+        let what = if value.is_some() { What::Require } else { What::RequireAbsent };
+        self.push(tree, what, key.as_ref(), value.unwrap_or_default())
     }
 
     /// How many operations and requirements were put in.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.entries.len()
     }
 
     /// Whether nothing was put in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.entries.is_empty()
     }
 
     /// Takes everything out, to use the memory again.
     pub fn clear(&mut self) {
-        self.ops.clear();
+        self.trees.clear();
+        self.entries.clear();
+        self.bytes.clear();
+    }
+
+    fn push(&mut self, tree: &Tree, what: What, key: &[u8], value: &[u8]) -> &mut Self {
+        let tree = self.place_of(tree);
+        self.entries.push(Entry { what, tree, at: self.bytes.len(), key_len: key.len() });
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self
+    }
+
+    /// The place of `tree` among the batch's, where it is put if it is not among the last ones.
+    fn place_of(&mut self, tree: &Tree) -> u32 {
+        let same = |other: &Tree| {
+            other.handle.tree.id() == tree.handle.tree.id() && Arc::ptr_eq(&other.handle.inner, &tree.handle.inner)
+        };
+        let recent = self.trees.len().saturating_sub(RECENT);
+        let place = self.trees[recent..].iter().rposition(same).map_or(self.trees.len(), |at| recent + at);
+        if place == self.trees.len() {
+            self.trees.push(tree.clone());
+        }
+        place as u32
+    }
+
+    fn tree(&self, entry: &Entry) -> &Tree {
+        &self.trees[entry.tree as usize]
+    }
+
+    fn key(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.at..entry.at + entry.key_len]
+    }
+
+    /// The operations as the tree takes them.
+    fn ops(&self) -> Vec<TreeOp<'_>> {
+        let ends = self.entries.iter().skip(1).map(|next| next.at).chain([self.bytes.len()]);
+        let op = |(entry, end): (&Entry, usize)| {
+            let value = &self.bytes[entry.at + entry.key_len..end];
+            let action = match entry.what {
+                What::Insert => BatchAction::Insert(value),
+                What::Remove => BatchAction::Remove,
+                What::Require => BatchAction::Require(Some(value)),
+                What::RequireAbsent => BatchAction::Require(None),
+            };
+            TreeOp { tree: &self.tree(entry).handle.tree, key: self.key(entry), action }
+        };
+        self.entries.iter().zip(ends).map(op).collect()
     }
 }
 
@@ -84,39 +143,18 @@ pub(crate) fn apply(engine: &Arc<Engine>, batch: &Batch, durability: Durability)
     let _call = engine.running.enter()?;
     engine.log()?;
     engine.check_poison()?;
-    if batch.ops.iter().any(|(tree, _)| !Arc::ptr_eq(&tree.handle.inner.engine, engine)) {
+    if batch.trees.iter().any(|tree| !Arc::ptr_eq(&tree.handle.inner.engine, engine)) {
         return Err(Error::InvalidOption { option: "batch", reason: "it names a tree of another store".into() });
     }
-    let ops: Vec<TreeOp<'_>> = batch.ops.iter().map(|(tree, op)| op.of(&tree.handle.tree)).collect();
-    engine.make_way(batch.ops.iter().map(|(_, op)| op.value_len()).sum());
+    let ops = batch.ops();
+    engine
+        .make_way(ops.iter().map(|op| if let BatchAction::Insert(value) = op.action { value.len() } else { 0 }).sum());
     let outcome = engine.with_space(|| BTree::apply(&ops))?;
     engine.batches.add_one();
     engine.after_write();
     engine.acknowledge(outcome.lsn, durability)?;
-    match outcome.conflict.and_then(|at| batch.ops.get(at)) {
+    match outcome.conflict.and_then(|at| batch.entries.get(at)) {
         None => Ok(()),
-        Some((tree, op)) => Err(Error::Conflict { tree: tree.name().into(), key: op.key().to_vec() }),
-    }
-}
-
-impl BatchOp {
-    fn key(&self) -> &[u8] {
-        match self {
-            BatchOp::Insert { key, .. } | BatchOp::Remove { key } | BatchOp::Require { key, .. } => key,
-        }
-    }
-
-    /// Bytes that it writes as a value.
-    fn value_len(&self) -> usize {
-        if let BatchOp::Insert { value, .. } = self { value.len() } else { 0 }
-    }
-
-    fn of<'a>(&'a self, tree: &'a BTree) -> TreeOp<'a> {
-        let action = match self {
-            BatchOp::Insert { value, .. } => BatchAction::Insert(value),
-            BatchOp::Remove { .. } => BatchAction::Remove,
-            BatchOp::Require { value, .. } => BatchAction::Require(value.as_deref()),
-        };
-        TreeOp { tree, key: self.key(), action }
+        Some(entry) => Err(Error::Conflict { tree: batch.tree(entry).name().into(), key: batch.key(entry).to_vec() }),
     }
 }
