@@ -294,3 +294,39 @@ fn batches_are_whole() {
     assert!(done.load(SeqCst) > 0);
     store.check().expect("check");
 }
+
+/// Pairs that are there all along are counted once each, whatever else comes, goes, splits, merges and is evicted.
+#[test]
+fn len_counts_what_stays_once() {
+    const STAY: u64 = 4000;
+    const COME_AND_GO: u64 = 3000;
+    let (_dir, store, tree) = store();
+    for n in 0..STAY {
+        tree.insert(key(n, 9), [7; 40]).expect("insert");
+    }
+    let (until, counted) = (Instant::now() + TIME, AtomicU64::new(0));
+    on_threads(|thread| {
+        let mut rng = Rng::of(17, &[thread as u64]);
+        while Instant::now() < until {
+            if thread < 2 {
+                let n = tree.len().expect("len");
+                assert!((STAY..=STAY + 2 * COME_AND_GO).contains(&n), "{n} of {STAY} and what came");
+                counted.fetch_add(1, SeqCst);
+                continue;
+            }
+            // Many in a row, and gone again: leaves and what is above them come and go.
+            let (from, insert) = (rng.below(COME_AND_GO - 500), rng.percent(50));
+            for n in from..from + 500 {
+                if insert {
+                    tree.insert(key(n, thread), [8; 60]).expect("insert");
+                } else {
+                    tree.remove(key(n, thread)).expect("remove");
+                }
+            }
+        }
+    });
+    assert!(counted.into_inner() > 10, "nobody counted");
+    let scanned = tree.iter().inspect(|pair| assert!(pair.is_ok())).count() as u64;
+    assert_eq!(tree.len().expect("len"), scanned);
+    drop(store);
+}

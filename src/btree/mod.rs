@@ -46,6 +46,7 @@ mod get_many;
 mod lane;
 mod latched;
 mod leaf_copy;
+mod len;
 mod link;
 mod log;
 mod merge;

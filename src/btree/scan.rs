@@ -73,19 +73,6 @@ impl BTree {
         Ok(())
     }
 
-    /// Counts the pairs; exact when nothing writes meanwhile. Cost: reads every leaf.
-    ///
-    /// # Errors
-    /// See [`BTree::get`].
-    pub fn len(&self) -> Result<u64> {
-        let (mut window, mut copy, mut n) = (Window::new(Vec::new(), None), Kept::new(Keep::Count), 0);
-        while window.is_some() {
-            self.inner.fetch(&mut window, Take::Front(usize::MAX), &mut copy)?;
-            n += copy.len() as u64;
-        }
-        Ok(n)
-    }
-
     /// Whether there is no pair.
     ///
     /// # Errors

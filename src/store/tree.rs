@@ -245,7 +245,8 @@ impl Tree {
         self.read(BTree::last)
     }
 
-    /// Counts the pairs; exact when nothing writes meanwhile. Cost: reads the whole tree.
+    /// Counts the pairs: each that is there all along once, and none that never is; exact when nothing writes meanwhile. Cost:
+    /// reads the first cache line of every leaf, some 100 ns each.
     ///
     /// # Errors
     /// See [`Tree::get`].
