@@ -78,10 +78,22 @@ fn batches_in_opposite_order_never_deadlock() {
 /// split and merge the same leaves between their attempts. Each thread owns its keys, so that what must be there is known.
 #[test]
 fn large_batches_beside_other_writers_are_whole() {
+    beside_other_writers(64 << 20, 400, 0);
+}
+
+/// The same in less memory than the records need, so that leaves leave it between attempts, and with values that have pages of
+/// their own, which come and go.
+#[test]
+fn large_batches_in_little_memory_are_whole() {
+    beside_other_writers(2 << 20, 60, 4);
+}
+
+/// `large` percent of the values are large.
+fn beside_other_writers(memory: usize, most: u64, large: u64) {
     const THREADS: usize = 3;
     const KEYS: u64 = 3000;
     let watchdog = Watchdog::new("large batches", Duration::from_secs(60));
-    let options = Store::options().page_size(4096).durability(Durability::Manual).memory(64 << 20);
+    let options = Store::options().page_size(4096).durability(Durability::Manual).memory(memory);
     let store = options.disk(Arc::new(Unsteady::new(6))).open("/store").expect("a store");
     let trees = [store.tree("a").expect("a tree"), store.tree("b").expect("a tree")];
     let until = Instant::now() + Duration::from_secs(3);
@@ -93,12 +105,13 @@ fn large_batches_beside_other_writers_are_whole() {
         while Instant::now() < until {
             batch.clear();
             // The last thread changes one key at a time: whole leaves of the others' move under it.
-            let size = if thread == THREADS - 1 { 1 } else { 1 + rng.below(400) };
+            let size = if thread == THREADS - 1 { 1 } else { 1 + rng.below(most) };
             let growing = rng.percent(60);
             for _ in 0..size {
                 let (which, n) = (rng.below(2) as usize, rng.below(KEYS));
                 if rng.percent(if growing { 85 } else { 15 }) {
-                    let value = vec![n as u8; rng.below(300) as usize];
+                    let len = if rng.percent(large) { 3000 + rng.below(20_000) } else { rng.below(300) };
+                    let value = vec![n as u8; len as usize];
                     batch.insert(&trees[which], key(n, thread), &value);
                     there[which].insert(n, value);
                 } else {

@@ -108,7 +108,7 @@ impl BTree {
                     sparse.into_iter().for_each(|at| groups[at].inner.tidy(groups[at].key, true));
                     return Ok(outcome);
                 }
-                // All of them before the next attempt, which looks up every key again.
+                // All of them before the next attempt, which looks again for these leaves, at least.
                 Step::Full(full) => {
                     for (at, boundary) in full {
                         let group = &groups[at];
@@ -266,15 +266,18 @@ fn find_leaves<'a>(
     mut each: impl FnMut(&Found<'a>, &SlottedPage<'a>) -> Result<(), Interrupt>,
 ) -> Result<Vec<Found<'a>>, Interrupt> {
     let mut found: Vec<Found<'a>> = Vec::with_capacity(known.len());
-    let mut known = known.into_iter().filter(|(view, ..)| view.validate().is_ok()).peekable();
+    let mut known = known.into_iter().peekable();
     let (mut ways, mut side_by_side, mut from) = (Vec::new(), 1, 0);
     while from < groups.len() {
-        if let Some(leaf) = known.next_if(|leaf| leaf.1 == from) {
+        let inner = groups[from].inner;
+        // One that changed meanwhile is looked for like the others.
+        if let Some(leaf) = known.next_if(|leaf| leaf.1 == from)
+            && leaf.0.validate().is_ok()
+        {
             from = leaf.2;
-            found.push(leaf);
+            add(&mut found, leaf, inner)?;
             continue;
         }
-        let inner = groups[from].inner;
         let of_tree = |group: &&Group<'_>| group.inner.tree == inner.tree;
         let (start, limit) = (from, known.peek().map_or(groups.len(), |leaf| leaf.1));
         let end = start + groups[start..limit].iter().take(side_by_side).take_while(of_tree).count();
@@ -303,17 +306,23 @@ fn find_leaves<'a>(
             let to = end_of_leaf(&groups[..limit], from, |key| node.covers(key) == Ok(true));
             let leaf = (view, from, to);
             each(&leaf, &node)?;
-            found.push(leaf);
+            add(&mut found, leaf, inner)?;
             from = to;
-            if found.len() > max_leaves(inner) {
-                found.pop().map_or(Ok(()), |(view, ..)| view.validate())?;
-                return Err(Interrupt::Failed(too_many(inner, found.len() + 1)));
-            }
         }
         let (leaves, keys) = (found.len() - before, from - start);
         side_by_side = if leaves * 2 > keys { (side_by_side * 2).min(GROUP) } else { (side_by_side / 2).max(1) };
     }
     Ok(found)
+}
+
+/// One leaf more, unless it is one too many.
+fn add<'a>(found: &mut Vec<Found<'a>>, leaf: Found<'a>, inner: &Inner) -> Result<(), Interrupt> {
+    found.push(leaf);
+    if found.len() > max_leaves(inner) {
+        found.iter().try_for_each(|(view, ..)| view.validate())?;
+        return Err(Interrupt::Failed(too_many(inner, found.len())));
+    }
+    Ok(())
 }
 
 fn try_batch<'a>(
@@ -323,6 +332,8 @@ fn try_batch<'a>(
     plan: &mut Plan<'a>,
 ) -> Result<Step, Interrupt> {
     if plan.plain && side.drafts.is_empty() && groups.iter().any(|group| group.large().is_some()) {
+        // First whether there is anything in the way: too many leaves, a tree that is gone.
+        find_leaves(groups, Vec::new(), |_, _| Ok(()))?;
         return Ok(Step::Write);
     }
     let Plan { plain, fitting, places } = plan;

@@ -13,7 +13,7 @@ use crate::page::slotted::{Aim, Search, SlottedPage};
 use crate::pool::{Ahead, BufferPool, Interrupt, PageView};
 
 /// Keys that go down together: enough to hide the latency of memory behind the work on the others, and few enough that what
-/// they ask for stays in the first-level cache. Measured: 8 to 64 in docs/design.md.
+/// they ask for stays in the first-level cache. Measured: 8 to 64.
 pub(super) const GROUP: usize = 32;
 /// First lines of a page that are asked for before anything of it is read: its header and its hints, which tell where to look
 /// further. Lines that are not needed cost more here than a wait does, since the others go on meanwhile.

@@ -71,6 +71,14 @@ pub struct HybridLatch {
 const _: () = assert!(size_of::<HybridLatch>() <= 24);
 
 impl HybridLatch {
+    /// Whether a new latch is nothing but zeros: the version is, this asks the raw lock.
+    #[cfg(all(feature = "pool", not(any(loom, shuttle))))]
+    pub(crate) const NEW_IS_ZEROS: bool = {
+        // SAFETY: a raw lock is one word without padding, or this does not compile; it is only looked at (U1).
+        let word = unsafe { core::mem::transmute::<RawLatch, usize>(RawLatch::INIT) };
+        word == 0
+    };
+
     /// A free latch at version 0.
     #[must_use]
     #[cfg(not(any(loom, shuttle)))]

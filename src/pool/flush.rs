@@ -115,7 +115,10 @@ impl BufferPool {
         let (mut written, mut done) = (0, 0.0);
         for (class, frames) in dirty {
             for batch in frames.chunks((self.batch_bytes / self.page_bytes(class)).max(1)) {
-                written += self.write_frames(class, batch, true)?;
+                // Again: meanwhile the frame may have got another page, or this one have been written and changed since.
+                let still = |frame: &FrameId| is_dirtied_before(&self.frames[class.get() as usize], *frame, before);
+                let due: Vec<FrameId> = batch.iter().copied().filter(still).collect();
+                written += self.write_frames(class, &due, true)?;
                 done += bytes(class, batch);
                 pace(done / all);
             }
@@ -241,14 +244,17 @@ impl BufferPool {
     }
 }
 
+fn is_dirtied_before(frames: &Frames, frame: FrameId, before: Lsn) -> bool {
+    frames.header(frame).and_then(|header| header.recovery_lsn()).is_some_and(|lsn| lsn < before)
+}
+
 /// The frames of a class with pages that were dirtied before `before`: fresh ones behind the others, for the two go out in
 /// different ways, and each in the order of their places, so that neighbours are written as one.
 fn dirtied_before(frames: &Frames, before: Lsn) -> Vec<FrameId> {
     let mut found: Vec<(bool, PageId, FrameId)> = (0..frames.used() as u32)
         .map(FrameId::new)
         .filter_map(|frame| {
-            let header = frames.header(frame)?;
-            header.recovery_lsn().filter(|&lsn| lsn < before)?;
+            let header = frames.header(frame).filter(|_| is_dirtied_before(frames, frame, before))?;
             Some((header.has(FRESH), header.page(), frame))
         })
         .collect();

@@ -1,5 +1,6 @@
 //! Frames: page-sized memory, and one cache line of header each.
 
+use super::headers::Headers;
 use super::region::Region;
 use crate::error::Result;
 use crate::latch::HybridLatch;
@@ -19,7 +20,7 @@ pub(crate) const WARM: u8 = 1;
 /// Warmth of an inner node when touched: it survives more rounds of the hand.
 pub(crate) const WARM_INNER: u8 = 4;
 
-/// What the pool knows of one frame: exactly one cache line.
+/// What the pool knows of one frame: exactly one cache line. All zeros when new ([`Headers`]).
 #[repr(C, align(64))]
 pub(crate) struct FrameHeader {
     pub(crate) latch: HybridLatch,
@@ -31,23 +32,29 @@ pub(crate) struct FrameHeader {
     flags: AtomicU8,
     /// Rounds of the clock hand the frame survives untouched.
     heat: AtomicU8,
-    /// Warmth a touch gives: more for inner nodes.
-    warmth: AtomicU8,
+    /// What a touch gives beyond [`WARM`]: more for inner nodes.
+    extra: AtomicU8,
 }
 
 // A model's latch is larger.
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<FrameHeader>() == 64);
 
+// A new header is zeros: the rest of it are integers that start at zero.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(HybridLatch::NEW_IS_ZEROS);
+
 impl FrameHeader {
-    fn new() -> FrameHeader {
+    /// The header of a free frame.
+    #[cfg(any(loom, shuttle))]
+    pub(super) fn new() -> FrameHeader {
         FrameHeader {
             latch: HybridLatch::new(),
             page: AtomicU64::new(0),
             recovery: AtomicU64::new(0),
             flags: AtomicU8::new(0),
             heat: AtomicU8::new(0),
-            warmth: AtomicU8::new(WARM),
+            extra: AtomicU8::new(0),
         }
     }
 
@@ -70,7 +77,7 @@ impl FrameHeader {
     pub(crate) fn touch(&self) {
         // Relaxed: warmth is advice; losing or duplicating a touch harms nothing.
         if self.heat.load(Ordering::Relaxed) == 0 {
-            self.heat.store(self.warmth.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.heat.store(WARM + self.extra.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -88,7 +95,7 @@ impl FrameHeader {
     #[inline(always)]
     pub(crate) fn keep_warm(&self, warmth: u8) {
         // Relaxed: see `touch`.
-        if self.warmth.load(Ordering::Relaxed) != warmth || self.heat.load(Ordering::Relaxed) != warmth {
+        if WARM + self.extra.load(Ordering::Relaxed) != warmth || self.heat.load(Ordering::Relaxed) != warmth {
             self.set_warmth(warmth);
         }
     }
@@ -96,7 +103,7 @@ impl FrameHeader {
     /// Sets the warmth that a touch gives, and gives it.
     pub(crate) fn set_warmth(&self, warmth: u8) {
         // Relaxed: see `touch`.
-        self.warmth.store(warmth, Ordering::Relaxed);
+        self.extra.store(warmth - WARM, Ordering::Relaxed);
         self.heat.store(warmth, Ordering::Relaxed);
     }
 
@@ -135,7 +142,7 @@ pub(crate) struct Frames {
     pub(crate) class: SizeClass,
     pub(crate) bytes: usize,
     region: Region,
-    headers: Box<[FrameHeader]>,
+    headers: Headers,
     free: Mutex<FreeFrames>,
     /// Where the clock hand is.
     pub(crate) hand: AtomicU64,
@@ -219,7 +226,7 @@ impl Frames {
             class,
             bytes,
             region: Region::map(count * bytes, huge)?,
-            headers: (0..count).map(|_| FrameHeader::new()).collect(),
+            headers: Headers::new(count, huge)?,
             free: Mutex::new(FreeFrames {
                 resident: Vec::with_capacity(count),
                 discarded: Vec::new(),

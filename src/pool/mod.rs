@@ -35,6 +35,7 @@ mod file_store;
 mod fix;
 mod flush;
 mod frame;
+mod headers;
 mod lane;
 #[cfg(feature = "btree")]
 mod let_go;

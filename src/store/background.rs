@@ -4,7 +4,7 @@
 //! The threads share the engine, not a handle: they keep nothing open, and end when the stop signal is given.
 
 use super::catalog::Catalog;
-use super::engine::{Engine, IDLE};
+use super::engine::{Engine, IDLE, Reason};
 use super::options::Durability;
 use crate::error::Result;
 use crate::sync::Arc;
@@ -26,6 +26,8 @@ pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catal
     start("pagebox-log", flush_log)?;
     start("pagebox-segment", prepare_segments)?;
     start("pagebox-pages", provide_frames)?;
+    #[cfg(feature = "metrics")]
+    start("pagebox-stats", publish_stats)?;
     let start = |name, run: fn(&Engine, &Catalog)| {
         let (engine, catalog) = (engine.clone(), catalog.clone());
         threads.start(name, move || run(&engine, &catalog))
@@ -89,21 +91,30 @@ fn provide_frames(engine: &Engine) {
     }
 }
 
-/// Makes checkpoints when the log or pending space asks for them; publishes the store's numbers, with the feature `metrics`,
-/// four times a second.
+/// Makes checkpoints when the log or pending space asks for them: at leisure, or for space as soon as can be.
 fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
     while !engine.stop.is_stopped() {
-        if engine.is_checkpoint_due() {
+        if let Some(reason) = engine.take_reason() {
             catalog.tidy(engine);
-            if engine.checkpoint_at_leisure().is_err() {
-                engine.forget_reasons();
+            let made = match reason {
+                Reason::Log => engine.checkpoint_at_leisure(),
+                Reason::Space => engine.checkpoint(),
+            };
+            if made.is_err() {
+                // What keeps it from being made, writers find out for themselves. Not at once again, whoever asks.
+                engine.stop.rest(IDLE);
             }
-        } else {
-            engine.forget_reasons();
         }
-        #[cfg(feature = "metrics")]
-        engine.stats().publish(&engine.files.dir.display().to_string());
         engine.stop.sleep(IDLE);
+    }
+}
+
+/// Publishes the store's numbers four times a second, whatever the others are at.
+#[cfg(feature = "metrics")]
+fn publish_stats(engine: &Engine) {
+    while !engine.stop.is_stopped() {
+        engine.stats().publish(&engine.files.dir.display().to_string());
+        engine.stop.rest(IDLE);
     }
 }
 

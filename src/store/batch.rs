@@ -26,6 +26,9 @@ enum What {
     RequireAbsent,
 }
 
+/// For values from this length on, in bytes, a batch takes no more memory than they need.
+const LONG: usize = 1 << 20;
+
 /// So many of a batch's trees are compared with the next operation's, from the last one back.
 const RECENT: usize = 8;
 
@@ -86,6 +89,9 @@ impl Batch {
     fn push(&mut self, tree: &Tree, what: What, key: &[u8], value: &[u8]) -> &mut Self {
         let tree = self.place_of(tree);
         self.entries.push(Entry { what, tree, at: self.bytes.len(), key_len: key.len() });
+        if value.len() >= LONG {
+            self.bytes.reserve_exact(key.len() + value.len());
+        }
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self

@@ -27,6 +27,16 @@ use crate::types::Lsn;
 use crate::wal::{LogPressure, Wal};
 use std::sync::Weak;
 
+/// How a checkpoint is made.
+enum Manner {
+    /// Somebody waits for it.
+    AtOnce,
+    /// Nobody does.
+    AtLeisure(Pace),
+    /// Nothing is appended any more.
+    Last,
+}
+
 /// A checkpoint under way. Dropped by a panic only: which of the writes and syncs were made is unknown then.
 struct Begun<'a>(&'a Engine);
 
@@ -42,12 +52,17 @@ impl Engine {
     /// # Errors
     /// `ReadOnly`, `Poisoned`, `Io`, `NoSpace`; after `NoSpace` everything is as before.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        self.checkpoint_holding(self.lock_head(), None)
+        self.checkpoint_holding(self.lock_head(), Manner::AtOnce)
+    }
+
+    /// As [`Engine::checkpoint`], for the end: nothing is appended from here on, and the superblocks say so.
+    pub(crate) fn last_checkpoint(&self) -> Result<()> {
+        self.checkpoint_holding(self.lock_head(), Manner::Last)
     }
 
     /// As [`Engine::checkpoint`], for the background: takes its time, as [`Pace`] says, until somebody waits for it.
     pub(crate) fn checkpoint_at_leisure(&self) -> Result<()> {
-        self.checkpoint_holding(self.lock_head(), Some(Pace::start(self)))
+        self.checkpoint_holding(self.lock_head(), Manner::AtLeisure(Pace::start(self)))
     }
 
     /// As [`Engine::checkpoint`], but content with one that somebody else began and ended while this waited.
@@ -59,40 +74,41 @@ impl Engine {
         if self.checkpoints.load(Ordering::Acquire) >= before + 2 {
             return Ok(());
         }
-        self.checkpoint_holding(head, None)
+        self.checkpoint_holding(head, Manner::AtOnce)
     }
 
     /// Makes a checkpoint, or waits for the end of the one that is being made: for a full log, which either empties. If that was
     /// not enough, the caller comes again.
     pub(crate) fn checkpoint_or_wait(&self) -> Result<()> {
         if let Some(head) = self.head.try_lock() {
-            return self.checkpoint_holding(head, None);
+            return self.checkpoint_holding(head, Manner::AtOnce);
         }
         drop(self.lock_head());
         self.check_poison()
     }
 
-    fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>, pace: Option<Pace>) -> Result<()> {
+    fn checkpoint_holding(&self, mut head: MutexGuard<'_, Head>, manner: Manner) -> Result<()> {
         // Dropped before the lock, so that who waits for it finds the poison.
         let begun = Begun(self);
-        let made = self.make_checkpoint(&mut head, pace);
+        let made = self.make_checkpoint(&mut head, manner);
         std::mem::forget(begun);
         made
     }
 
-    fn make_checkpoint(&self, head: &mut Head, mut pace: Option<Pace>) -> Result<()> {
+    fn make_checkpoint(&self, head: &mut Head, mut manner: Manner) -> Result<()> {
         let wal = self.log()?;
         self.check_poison()?;
         self.forget_reasons();
         let position = wal.position();
         self.pool.flush_paced(position, |done| {
-            if let Some(pace) = &mut pace {
+            if let Manner::AtLeisure(pace) = &mut manner {
                 pace.keep(self, done);
             }
         })?;
         let recovery = self.pool.min_recovery_lsn();
         let allocator = self.pool.allocator();
-        let next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
+        let mut next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
+        next.closed = matches!(manner, Manner::Last) && next.redo == wal.position();
         // A copy that could not be written or synced says nobody knows what: no further step may rely on either.
         self.write_superblocks(head, next).inspect_err(|error| self.poison(error))?;
         allocator.release_pending(next.redo);

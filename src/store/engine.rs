@@ -61,6 +61,15 @@ pub(crate) struct Head {
     pub(crate) next_copy: usize,
 }
 
+/// Why a checkpoint is made in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The log is half full.
+    Log,
+    /// Much space is pending.
+    Space,
+}
+
 /// Pending space below this is not worth a checkpoint, in bytes.
 const PENDING_WORTH: u64 = 1 << 20;
 
@@ -238,12 +247,17 @@ impl Engine {
         }
     }
 
-    /// Whether there is a reason for a checkpoint in the background, still: what was wanted while one was made, it may have
-    /// brought.
-    pub(crate) fn is_checkpoint_due(&self) -> bool {
-        // Relaxed: advice, together with the wake-up.
-        let log = self.log_wants.load(Ordering::Relaxed) && self.wal.as_ref().is_some_and(|wal| wal.is_half_full());
-        log || self.space_wants.load(Ordering::Relaxed) && self.is_space_worth_it()
+    /// Why a checkpoint is to be made in the background, if still so: what was wanted while one was made, it may have brought.
+    pub(crate) fn take_reason(&self) -> Option<Reason> {
+        // Relaxed: advice, together with the wake-up. Taken before the conditions are looked at: a wish that comes meanwhile
+        // is kept for the next look.
+        let log = self.log_wants.swap(false, Ordering::Relaxed);
+        let space = self.space_wants.swap(false, Ordering::Relaxed);
+        if space && self.is_space_worth_it() {
+            Some(Reason::Space)
+        } else {
+            (log && self.wal.as_ref().is_some_and(|wal| wal.is_half_full())).then_some(Reason::Log)
+        }
     }
 
     /// Forgets the reasons for a checkpoint: one begins. Who wants another from here on gets another.

@@ -170,6 +170,7 @@ impl Files {
             catalog_root: first,
             file_end: first,
             next_tree: TreeId::CATALOG.get() + 1,
+            closed: false,
         };
         self.write_page_file(&**disk, &superblock, first.get() * page_size as u64)?;
         drop(Wal::create(disk.clone(), &self.wal, store_id, 1, wal)?);

@@ -164,7 +164,7 @@ impl Inner {
         let result = match &engine.wal {
             None => Ok(()),
             // The log first: if the checkpoint finds no space, nothing is lost all the same.
-            Some(wal) => wal.commit(wal.position()).and_then(|()| engine.checkpoint()),
+            Some(wal) => wal.commit(wal.position()).and_then(|()| engine.last_checkpoint()),
         };
         if let Some(wal) = &engine.wal {
             wal.clear_pressure();

@@ -2,9 +2,10 @@
 //!
 //! A checkpoint begins when the log is half full; it has the time that the other half takes. At full speed it would have the
 //! device, and a core, to itself for seconds, and every commit beside it would wait in line; PostgreSQL's remedy is to spread
-//! it (`checkpoint_completion_target`). After each batch it waits for the first of
+//! it (`checkpoint_completion_target`). It is to be done when the log has grown by [`USED`] of the room it had at the start.
+//! After each batch it waits for the first of
 //!
-//! - the log has grown by the batch's part of what is still to be written, of the room that it has left;
+//! - the log has grown by the batch's part of what is still to be written, of what is left of that room;
 //! - the batch's part of [`LEISURE`] has passed.
 //!
 //! What counts is what is left, not a plan made at the start: a checkpoint that a storm of writes has left behind does not
@@ -29,6 +30,8 @@ pub(crate) struct Pace {
     when: Instant,
     /// The log's fill, in bytes.
     fill: u64,
+    /// The log's fill at which all pages are to be written.
+    target: u64,
     /// The share of the pages that was written.
     done: f64,
 }
@@ -36,7 +39,9 @@ pub(crate) struct Pace {
 impl Pace {
     /// From now on.
     pub(crate) fn start(engine: &Engine) -> Pace {
-        Pace { when: Instant::now(), fill: engine.log_fill(), done: 0.0 }
+        let fill = engine.log_fill();
+        let room = engine.wal.as_ref().map_or(0, |wal| wal.writable_bytes()).saturating_sub(fill);
+        Pace { when: Instant::now(), fill, target: fill + (USED * room as f64) as u64, done: 0.0 }
     }
 
     /// After a batch, with which the share `done` of the pages is written: waits until the next is due, or somebody is in a
@@ -44,13 +49,12 @@ impl Pace {
     pub(crate) fn keep(&mut self, engine: &Engine, done: f64) {
         let batch = done - self.done;
         let within = LEISURE.mul_f64(batch.clamp(0.0, 1.0));
-        let room = engine.max_log_bytes().saturating_sub(self.fill) as f64;
-        let growth = USED * room * batch / (1.0 - self.done);
+        let growth = self.target.saturating_sub(self.fill) as f64 * batch / (1.0 - self.done);
         let due = |fill: u64| self.when.elapsed() >= within || fill.saturating_sub(self.fill) as f64 >= growth;
         while done < 1.0 && !due(engine.log_fill()) && !engine.is_hurried() {
             engine.stop.rest(NAP);
         }
-        *self = Pace { when: Instant::now(), fill: engine.log_fill(), done };
+        *self = Pace { when: Instant::now(), fill: engine.log_fill(), done, ..*self };
     }
 }
 
@@ -61,15 +65,11 @@ impl Engine {
         self.awaited.load(Ordering::Relaxed) > 0
             || self.space_wants.load(Ordering::Relaxed)
             || self.stop.is_stopped()
-            || self.pool.is_poisoned()
+            || self.check_poison().is_err()
     }
 
     fn log_fill(&self) -> u64 {
         self.wal.as_ref().map_or(0, |wal| wal.used_bytes())
-    }
-
-    fn max_log_bytes(&self) -> u64 {
-        self.wal.as_ref().map_or(0, |wal| wal.options().max_log_bytes)
     }
 }
 
@@ -77,19 +77,6 @@ impl Engine {
 mod tests {
     use crate::{Durability, Store, Tree};
     use std::time::{Duration, Instant};
-
-    /// A store whose log asks for a checkpoint: a little more than half of its 8 MiB is full, and as much is dirty.
-    fn half_full(temp: &std::path::Path) -> (Store, Tree) {
-        let options = Store::options().page_size(4096).memory(64 << 20).max_log_bytes(8 << 20);
-        let store = options.durability(Durability::Manual).open(temp).unwrap();
-        let tree = store.tree("t").unwrap();
-        let mut i = 0u32;
-        while store.stats().log_bytes <= 4 << 20 {
-            tree.insert(i.to_be_bytes(), [7; 500]).unwrap();
-            i += 1;
-        }
-        (store, tree)
-    }
 
     fn until(what: &str, mut holds: impl FnMut() -> bool) {
         let started = Instant::now();
@@ -99,11 +86,29 @@ mod tests {
         }
     }
 
+    /// A store in the middle of a checkpoint that its log of so many segments of half a megabyte asked for. With little memory,
+    /// pages go out some at a time.
+    fn half_full(temp: &std::path::Path, segments: u64, memory: usize) -> (Store, Tree) {
+        let options = Store::options().page_size(4096).memory(memory).durability(Durability::Manual);
+        let store = options.log_segment_bytes(512 << 10).max_log_bytes(segments * (512 << 10)).open(temp).unwrap();
+        let tree = store.tree("t").unwrap();
+        let mut i = 0u32;
+        while store.stats().log_bytes <= segments * (512 << 10) / 2 {
+            tree.insert(i.wrapping_mul(0x9E37_79B1).to_be_bytes(), [7; 500]).unwrap();
+            i += 1;
+        }
+        until("pages are written", || {
+            // The log asks by way of the next write.
+            tree.insert([], []).unwrap();
+            store.stats().pages_written > 0
+        });
+        (store, tree)
+    }
+
     #[test]
     fn a_checkpoint_takes_its_time_until_somebody_waits_for_it() {
         let temp = tempfile::tempdir().unwrap();
-        let (store, _tree) = half_full(temp.path());
-        until("pages are written", || store.stats().pages_written > 0);
+        let (store, _tree) = half_full(temp.path(), 16, 64 << 20);
         std::thread::sleep(Duration::from_millis(300));
         let found = store.stats();
         assert_eq!(found.checkpoints, 0, "as fast as it can");
@@ -115,32 +120,54 @@ mod tests {
     }
 
     #[test]
-    fn writes_drive_a_checkpoint() {
+    fn closing_ends_all_leisure() {
         let temp = tempfile::tempdir().unwrap();
-        let (store, tree) = half_full(temp.path());
-        until("pages are written", || store.stats().pages_written > 0);
+        let (store, tree) = half_full(temp.path(), 16, 64 << 20);
+        drop(tree);
         let started = Instant::now();
-        let (mut i, mut most) = (0u32, 0);
-        while store.stats().checkpoints == 0 {
-            tree.insert(i.to_be_bytes(), [8; 500]).unwrap();
-            i = (i + 1) % 1000;
-            most = most.max(store.stats().log_bytes);
-            // As slow as a disk that is slower than this one: the checkpoint must end by the log's fill, not by its own time.
-            std::thread::sleep(Duration::from_micros(500));
-            assert!(started.elapsed() < super::LEISURE, "the log grows, and the checkpoint rests");
+        store.close().unwrap();
+        assert!(started.elapsed() < super::LEISURE / 3);
+    }
+
+    #[test]
+    fn poison_ends_all_leisure() {
+        let temp = tempfile::tempdir().unwrap();
+        let (store, tree) = half_full(temp.path(), 16, 64 << 20);
+        let engine = store.inner.engine.clone();
+        engine.log().unwrap().poison("a sync failed");
+        until("the checkpoint has ended", || engine.head.try_lock().is_some());
+        assert_eq!(store.stats().checkpoints, 0);
+        drop(tree);
+    }
+
+    /// As slow as a disk that is slower than this one: the checkpoint must end by the log's fill, not by its own time, and
+    /// before any writer finds the log full.
+    #[test]
+    fn writes_drive_a_checkpoint() {
+        for (segments, memory) in [(16, 64 << 20), (16, 4 << 20), (6, 4 << 20), (4, 4 << 20)] {
+            let temp = tempfile::tempdir().unwrap();
+            let (store, tree) = half_full(temp.path(), segments, memory);
+            let engine = store.inner.engine.clone();
+            let (before, started) = (store.stats(), Instant::now());
+            let (mut i, mut most) = (0u32, before.log_bytes);
+            while store.stats().checkpoints == before.checkpoints {
+                tree.insert((i % 1000).to_be_bytes(), [8; 500]).unwrap();
+                i += 1;
+                most = most.max(store.stats().log_bytes);
+                std::thread::sleep(Duration::from_micros(300));
+                assert!(started.elapsed() < super::LEISURE, "the log grows, and the checkpoint rests");
+            }
+            let room = engine.log().unwrap().writable_bytes();
+            assert!(most < room, "{segments} segments: it ended with the log full, {most} of {room}");
         }
-        assert!(most < 8 << 20, "it ended when the log was full");
     }
 
     #[test]
     fn what_a_checkpoint_has_brought_is_not_wanted_again() {
         let temp = tempfile::tempdir().unwrap();
-        let (store, tree) = half_full(temp.path());
+        let (store, tree) = half_full(temp.path(), 16, 64 << 20);
         let engine = store.inner.engine.clone();
-        until("pages are written", || store.stats().pages_written > 0);
         // The log goes on asking while it is more than half full.
-        let ask = engine.log_wants.load(std::sync::atomic::Ordering::Relaxed);
-        assert!(!ask, "a checkpoint that has begun forgets why");
         engine.want_checkpoint(&engine.log_wants);
         drop(engine.lock_head());
         until("it has ended", || store.stats().checkpoints == 1);

@@ -90,6 +90,7 @@ impl Source<'_> {
             accepted_end: end.lsn,
             durable: log.durable_lsn(),
             next_tree: newest.next_tree.max(next_tree),
+            closed: false,
             ..*newest
         };
         self.options.report(Progress::Recovered { records });
@@ -132,6 +133,8 @@ impl Source<'_> {
             incarnation: newest.incarnation,
             accepted_end: newest.accepted_end,
             proven,
+            // Until the next session has written both copies, nothing is written behind the end (W4).
+            end_known: newest.closed,
         }
     }
 
@@ -197,7 +200,13 @@ impl Source<'_> {
             }
             Ok(())
         };
-        wal::scan(&**self.disk, &self.files.wal, &self.point(), apply, |_| {})?;
+        // Searched behind its end already, if that was called for.
+        let point = RecoveryPoint { end_known: true, ..self.point() };
+        let tail = wal::scan(&**self.disk, &self.files.wal, &point, apply, |_| {})?;
+        if tail.end().lsn != end {
+            let detail = format!("ended at {end} when it was first read, and at {} now", tail.end().lsn);
+            return Err(Error::corrupted(Site::Log(end), detail));
+        }
         Ok((records, redo.next_tree))
     }
 }

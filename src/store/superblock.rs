@@ -23,7 +23,8 @@
 //! | 128 | 8 | root page of the catalog |
 //! | 136 | 8 | length of the page file in pages that was made durable |
 //! | 144 | 4 | next tree id |
-//! | 148 | | zero |
+//! | 148 | 4 | 1 if the store was closed with this writing: the log ends at the redo LSN |
+//! | 152 | | zero |
 //! | 4092 | 4 | CRC-32 of bytes 0..4092 |
 //!
 //! Magic, version and checksum keep their places in every version, so that a later format is told apart from damage.
@@ -63,6 +64,8 @@ pub(crate) struct Superblock {
     pub(crate) catalog_root: PageId,
     pub(crate) file_end: PageId,
     pub(crate) next_tree: u32,
+    /// The store was closed with this writing: the log ends at `redo`.
+    pub(crate) closed: bool,
 }
 
 /// Why a copy cannot be used.
@@ -95,6 +98,7 @@ impl Superblock {
         put4(12, self.page_size);
         put4(72, self.place.prev_crc);
         put4(144, self.next_tree);
+        put4(148, u32::from(self.closed));
         let mut put8 = |at: usize, n: u64| out[at..at + 8].copy_from_slice(&n.to_le_bytes());
         put8(16, self.store_id);
         put8(24, self.sequence);
@@ -147,6 +151,7 @@ impl Superblock {
             catalog_root: PageId::new(word8(128)?),
             file_end: PageId::new(word8(136)?),
             next_tree: word4(144)?,
+            closed: word4(148)? == 1,
         })
     }
 

@@ -32,6 +32,7 @@ fn superblock(sequence: u64) -> Superblock {
         catalog_root: PageId::new(290),
         file_end: PageId::new(500),
         next_tree: 9,
+        closed: true,
     }
 }
 
@@ -501,6 +502,39 @@ fn a_creation_that_did_not_reach_the_catalog_needs_recovery() {
     assert_eq!(store.tree_names().unwrap().len(), 0);
 }
 
+/// What both copies of a store's superblock say.
+fn copies(dir: &Path) -> [Superblock; 2] {
+    let file = FileDisk::new().open(&dir.join("pages"), OpenMode::Read).unwrap();
+    let found = Superblock::read(&*file).unwrap();
+    [found.newest, found.older.unwrap()]
+}
+
+/// W4: as long as a superblock says that the log ends, nobody writes to it.
+#[test]
+fn superblocks_say_that_the_log_ends_while_the_store_is_closed() {
+    let temp = tempfile::tempdir().unwrap();
+    for round in 0u32..3 {
+        let store = short_log(temp.path());
+        assert!(copies(temp.path()).iter().all(|copy| !copy.closed), "open: {round}");
+        let tree = store.tree("t").unwrap();
+        for i in 0u32..400 {
+            tree.insert(i.to_le_bytes(), [round as u8; 500]).unwrap();
+        }
+        store.checkpoint().unwrap();
+        assert!(copies(temp.path()).iter().all(|copy| !copy.closed), "a checkpoint before the end");
+        tree.insert("last", round.to_le_bytes()).unwrap();
+        drop(tree);
+        store.close().unwrap();
+        let closed = copies(temp.path());
+        assert!(closed.iter().all(|copy| copy.closed && copy.redo == copy.durable), "{closed:?}");
+        // Only reading, it stays as it is.
+        let store = crate::Store::options().read_only(true).open(temp.path()).unwrap();
+        assert_eq!(store.tree("t").unwrap().get("last").unwrap(), Some(round.to_le_bytes().to_vec()));
+        drop(store);
+        assert_eq!(copies(temp.path()), closed);
+    }
+}
+
 /// A store with a log of sixteen segments of 64 KiB.
 fn short_log(temp: &Path) -> crate::Store {
     let options = crate::Store::options().page_size(4096).memory(4 << 20).max_log_bytes(1 << 20);
@@ -538,11 +572,16 @@ fn log_segments_are_made_while_a_checkpoint_is() {
     let store = short_log(temp.path());
     let engine = store.inner.engine.clone();
     let (tree, wal) = (store.tree("t").unwrap(), engine.log().unwrap());
-    // What a checkpoint holds all along; the checkpointer waits for it.
+    // What a checkpoint holds all along; the checkpointer comes to wait for it as soon as the log is half full.
     let head = engine.head.lock();
-    engine.want_checkpoint(&engine.log_wants);
+    let mut i = 0u32;
+    while engine.awaited.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        tree.insert(i.to_le_bytes(), [7; 500]).unwrap();
+        i += 1;
+        assert!(wal.stats().used_bytes < 12 * (64 << 10), "nobody wants to make a checkpoint");
+    }
     let ready = || wal.stats().ready_segments > 0;
-    for i in 0u32..6 {
+    for i in 0u32..3 {
         let started = std::time::Instant::now();
         while !ready() {
             assert!(started.elapsed() < Duration::from_secs(20), "nobody makes a segment");

@@ -200,6 +200,14 @@ impl Wal {
         self.segments.used()
     }
 
+    /// File bytes that it can hold before a writer must wait for a checkpoint: the last segment is the checkpoint's, and of
+    /// another one a group's length may be left unused.
+    #[must_use]
+    pub fn writable_bytes(&self) -> u64 {
+        let options = self.options();
+        ((options.max_segments() - 1) * options.segment_bytes).saturating_sub(options.buffer_bytes as u64)
+    }
+
     /// Whether it is half full, or fuller: when it asks for a checkpoint (see [`LogPressure`]).
     #[must_use]
     pub fn is_half_full(&self) -> bool {

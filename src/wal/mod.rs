@@ -54,6 +54,7 @@
 //!     incarnation: 1,
 //!     accepted_end: Lsn::FIRST,
 //!     proven: Lsn::NONE,
+//!     end_known: false,
 //! };
 //! let mut payloads = Vec::new();
 //! let tail = wal::scan(&*disk, &dir, &point, |_, _, record| {

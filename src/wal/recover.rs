@@ -45,6 +45,9 @@ pub struct RecoveryPoint {
     pub accepted_end: Lsn,
     /// The greatest LSN known durable from elsewhere; the redo LSN at least, or [`Lsn::NONE`].
     pub proven: Lsn,
+    /// The log is known to end where nothing continues it: nothing was written behind it, or it was scanned before. Otherwise
+    /// all that lies behind its end, as far as there are segments, is searched for a witness that it ought to go on.
+    pub end_known: bool,
 }
 
 /// The end of the log, as [`scan`] found it: what [`Wal::open_at`] continues from.
@@ -140,7 +143,10 @@ pub fn scan(
         let path = segment_path(dir, point.from.segment);
         return Err(Error::corrupted(Site::File(path), "a log segment that is needed is missing"));
     }
-    judge(&mut scanner, point, &tail, incarnation, list_segments(disk, dir)?)?;
+    judge(&tail)?;
+    if !point.end_known {
+        search(&mut scanner, point, &tail, incarnation, list_segments(disk, dir)?)?;
+    }
     tail.rewrite_from = unproven.front().copied();
     Ok(tail)
 }
@@ -205,8 +211,19 @@ fn hand_out(
     Ok(())
 }
 
-/// Nothing continues the log at its end: is that a torn tail, or is something missing that was durable?
-fn judge(
+/// Nothing continues the log at its end: is that a torn tail, or is something known to have been durable behind it?
+fn judge(tail: &LogTail) -> Result<()> {
+    let (hole, known) = (tail.end, tail.proven_durable);
+    if hole.lsn < known {
+        let detail = format!("no valid group is there, but the log was durable up to {known}");
+        return Err(Error::corrupted(Site::Log(hole.lsn), detail));
+    }
+    Ok(())
+}
+
+/// Searches all that lies behind the log's end for a group that says that more was durable. Cost: reads up to two segments
+/// or, if the log was longer once, all of them.
+fn search(
     scanner: &mut Scanner<'_>,
     point: &RecoveryPoint,
     tail: &LogTail,
@@ -214,17 +231,13 @@ fn judge(
     segments: Vec<u64>,
 ) -> Result<()> {
     let hole = tail.end;
-    let damaged = |detail: String| Err(Error::corrupted(Site::Log(hole.lsn), detail));
-    let known = tail.proven_durable;
-    if hole.lsn < known {
-        return damaged(format!("no valid group is there, but the log was durable up to {known}"));
-    }
     let witness = |group: &GroupHeader| of_the_present(group, point, seen) && group.durable > hole.lsn;
     for segment in segments.into_iter().filter(|segment| *segment >= hole.segment) {
         let offset = if segment == hole.segment { hole.offset } else { 0 };
         if let Some(group) = scanner.find(segment, offset, witness)? {
             let (start, durable) = (group.start, group.durable);
-            return damaged(format!("no valid group is there, but the one at {start} says that {durable} was durable"));
+            let detail = format!("no valid group is there, but the one at {start} says that {durable} was durable");
+            return Err(Error::corrupted(Site::Log(hole.lsn), detail));
         }
     }
     Ok(())

@@ -273,6 +273,7 @@ mod chain {
             incarnation: 3,
             accepted_end: Lsn::new(accepted_end),
             proven: Lsn::NONE,
+            end_known: false,
         };
         scan(&disk, dir, &point, |_, _, _| Ok(()), |_| {}).map(|tail| tail.records())
     }

@@ -62,8 +62,14 @@ pub fn read_superblock(disk: &SimDisk) -> Option<(RecoveryPoint, u64, WalPositio
             continue;
         }
         let from = WalPosition { lsn: Lsn::new(w[1]), segment: w[2], offset: w[3], prev_crc: w[4] as u32 };
-        let point =
-            RecoveryPoint { store_id: STORE, from, incarnation: w[5], accepted_end: Lsn::new(w[6]), proven: from.lsn };
+        let point = RecoveryPoint {
+            store_id: STORE,
+            from,
+            incarnation: w[5],
+            accepted_end: Lsn::new(w[6]),
+            proven: from.lsn,
+            end_known: false,
+        };
         copies.push((w[0], point));
     }
     copies.sort_by_key(|copy| copy.0);

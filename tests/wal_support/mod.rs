@@ -59,6 +59,7 @@ pub fn first_point() -> RecoveryPoint {
         incarnation: 1,
         accepted_end: Lsn::FIRST,
         proven: Lsn::NONE,
+        end_known: false,
     }
 }
 
