@@ -532,3 +532,28 @@ fn a_value_taken_while_others_change_its_leaf() {
     });
     assert_eq!(wrong.into_inner(), 0);
 }
+
+/// What is read once takes no memory from what is read often.
+#[test]
+fn a_value_gets_a_frame_when_it_is_missed_again() {
+    let disk = SimDisk::new(3);
+    let store = options(4096).disk(Arc::new(disk)).open("/store").expect("a store");
+    let tree = store.tree("t").expect("a tree");
+    let long = value(5, 60_000);
+    for n in 0..20u8 {
+        tree.insert([n], &long).expect("insert");
+    }
+    let mut misses = vec![store.stats().misses];
+    let before = store.stats().resident_bytes;
+    for round in 0..4 {
+        for n in 0..20u8 {
+            let read = if n % 2 == 0 { tree.get([n]) } else { tree.get_with([n], <[u8]>::to_vec) };
+            assert_eq!(read.expect("get").as_ref(), Some(&long), "round {round}");
+        }
+        misses.push(store.stats().misses);
+        if round == 0 {
+            assert_eq!(store.stats().resident_bytes, before, "read once, and kept");
+        }
+    }
+    assert_eq!(misses, [0, 0, 20, 20, 20].map(|n| misses[0] + n));
+}

@@ -1,6 +1,8 @@
 //! The longest value there may be, in a store with the smallest memory that will do. Not among the tests that always run: it
 //! writes 8 GiB. `cargo test --release --test longest_value -- --ignored`.
 
+#![cfg(feature = "btree")]
+
 use pagebox::{Durability, Error, Store};
 
 /// The longest value, in bytes.

@@ -196,6 +196,11 @@ impl DiskFile for RealFile {
         Ok(done)
     }
 
+    #[cfg(feature = "pool")]
+    fn read_page(&self, page: &mut crate::page::bytes::PageWriter<'_>, offset: u64) -> io::Result<usize> {
+        os::read_page(&self.file, page, offset)
+    }
+
     fn prefetch(&self, offset: u64, len: u64) {
         os::will_need(&self.file, offset, len);
     }

@@ -19,6 +19,8 @@ mod tests;
 #[cfg(any(feature = "pool", feature = "wal"))]
 pub use file::FileDisk;
 
+#[cfg(feature = "pool")]
+use crate::page::bytes::PageWriter;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,15 @@ pub trait DiskLock: Send + Sync + fmt::Debug {}
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads at `offset` until `buf` is full or the file ends; returns how many bytes were read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// As [`DiskFile::read_at`], into the memory of a page, which others may be reading meanwhile: no slice may cover it, so what
+    /// has only slices reads into a buffer first.
+    #[cfg(feature = "pool")]
+    fn read_page(&self, page: &mut PageWriter<'_>, offset: u64) -> io::Result<usize> {
+        let mut buffer = vec![0; page.len()];
+        let n = self.read_at(&mut buffer, offset)?.min(buffer.len());
+        page.write(0, &buffer[..n]);
+        Ok(n)
+    }
     /// Says that these bytes will be read soon, so that the system may fetch them meanwhile. A hint: does not wait, and fails
     /// in silence.
     fn prefetch(&self, offset: u64, len: u64) {

@@ -276,6 +276,20 @@ impl<'a> PageWriter<'a> {
         PageWriter { ptr: self.ptr, len: self.len, _page: PhantomData }
     }
 
+    /// Where the page lies, for a system call that writes to it.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.ptr
+    }
+
+    /// The bytes, for who only reads them at once: while the writer is borrowed nobody changes them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        point();
+        // SAFETY: the caller of `new` holds the latch (L3), so others at most read these bytes meanwhile, and nothing can be
+        // written through this writer while the slice borrows it (U1). They are mapped (P3).
+        unsafe { core::slice::from_raw_parts(self.ptr, self.len) }
+    }
+
     /// The page's length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

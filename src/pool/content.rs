@@ -4,7 +4,7 @@
 //! | who | does what to the page's frame |
 //! |---|---|
 //! | the writer of the value | none yet: its image goes to reserved space; then takes away frames of the place's former life |
-//! | a reader | loads it into a frame of its class, or finds it there, and holds the shared latch while it reads (V2) |
+//! | a reader | finds it in a frame of its class, or at its second miss loads it there, and holds the shared latch while it reads (V2) |
 //! | eviction, the free | the exclusive latch, by try |
 //!
 //! The frames of all greater classes together take at most half of the budget, so that the trees' nodes keep the rest.
@@ -125,8 +125,8 @@ impl BufferPool {
         }
     }
 
-    /// The content of `page` in a frame: one that holds it, or, with `load`, one that can be had without waiting. `None` if
-    /// there is none: [`BufferPool::stream_content`] needs none.
+    /// The content of `page` in a frame: one that holds it, or, with `load` and if it was missed lately, one that can be had
+    /// without waiting. `None` if there is none: [`BufferPool::stream_content`] needs none.
     ///
     /// # Errors
     /// `Io`, `Corrupted`, `Poisoned`.
@@ -150,7 +150,8 @@ impl BufferPool {
                 }
                 // A reader that was held up since the place's former life is finding out that it is over.
                 Some(_) => crate::sync::thread::yield_now(),
-                None if !load => return Ok(None),
+                // Whoever finds its name has looked before, perhaps just now.
+                None if !load || looks == 0 && !self.missed.again(page.id) => return Ok(None),
                 None => {
                     let Some(frame) = self.spare_frame(class)? else { return Ok(None) };
                     self.load_content(page, frame)?;

@@ -5,6 +5,7 @@ use super::page_store::{PageImage, PageStore};
 use super::sync_gate::GatedFile;
 use crate::error::{Error, Result, Site};
 use crate::io::DiskFile;
+use crate::page::bytes::PageWriter;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::types::PageId;
 use std::path::PathBuf;
@@ -93,6 +94,10 @@ impl FilePageStore {
     }
 }
 
+fn beyond_end(id: PageId) -> Error {
+    Error::corrupted(Site::Page(id), "lies beyond the end of the page file")
+}
+
 impl PageStore for FilePageStore {
     fn page_size(&self) -> usize {
         self.page_size
@@ -104,10 +109,12 @@ impl PageStore for FilePageStore {
 
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
         let n = self.file.read_at(out, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
-        if n < out.len() {
-            return Err(Error::corrupted(Site::Page(id), "lies beyond the end of the page file"));
-        }
-        Ok(())
+        if n < out.len() { Err(beyond_end(id)) } else { Ok(()) }
+    }
+
+    fn read_page(&self, id: PageId, page: &mut PageWriter<'_>) -> Result<()> {
+        let n = self.file.read_page(page, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
+        if n < page.len() { Err(beyond_end(id)) } else { Ok(()) }
     }
 
     fn prefetch(&self, id: PageId, len: usize) {

@@ -13,9 +13,6 @@ use crate::types::{FrameId, PageId, SizeClass};
 
 use super::table::Place;
 
-/// Read buffers kept for reuse; more threads than that missing at once allocate for the moment.
-const KEPT_BUFFERS: usize = 4;
-
 impl BufferPool {
     /// Where `id` is resident, after loading it if need be, and a view of it unless it left again at once.
     ///
@@ -70,18 +67,16 @@ impl BufferPool {
         }
         header.set_page(id);
         let mut loading = Loading { pool: self, header, id, frame, done: false, _guard: guard };
-        let mut buffer = self.take_buffer(frames.bytes);
-        let loaded = self.store.read(id, &mut buffer).and_then(|()| verify(id, class, &buffer));
+        // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
+        let mut page = unsafe { PageWriter::new(data, frames.bytes) };
+        let loaded = self.store.read_page(id, &mut page).and_then(|()| verify(id, class, page.as_slice()));
         if loaded.is_ok() {
-            // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
-            unsafe { PageWriter::new(data, frames.bytes) }.write(0, &buffer);
             header.set_warmth(super::frame::WARM);
             // Relaxed: a statistic.
             self.counters.misses.fetch_add(1, Ordering::Relaxed);
             loading.done = true;
         }
         drop(loading);
-        self.keep_buffer(buffer);
         loaded.map(|()| true)
     }
 
@@ -90,28 +85,13 @@ impl BufferPool {
     /// # Errors
     /// `Io` or `Corrupted`.
     pub fn verify_stored(&self, id: PageId, class: SizeClass) -> Result<()> {
-        let mut buffer = self.take_buffer(self.page_bytes(class));
-        let result = self.store.read(id, &mut buffer).and_then(|()| verify(id, class, &buffer));
-        self.keep_buffer(buffer);
-        result
-    }
-
-    fn take_buffer(&self, bytes: usize) -> Vec<u8> {
-        let mut buffer = self.read_buffers.lock().pop().unwrap_or_default();
-        buffer.resize(bytes, 0);
-        buffer
-    }
-
-    fn keep_buffer(&self, buffer: Vec<u8>) {
-        let mut kept = self.read_buffers.lock();
-        if kept.len() < KEPT_BUFFERS && buffer.capacity() <= 2 * self.page_size {
-            kept.push(buffer);
-        }
+        let mut buffer = vec![0; self.page_bytes(class)];
+        self.store.read(id, &mut buffer).and_then(|()| verify(id, class, &buffer))
     }
 }
 
-/// A load under way. Unless it is done, nothing of it stays, also when the store panics: what is in the frame then are
-/// the bytes of a former page.
+/// A load under way. Unless it is done, nothing of it stays, also when the store panics: what is in the frame then
+/// means nothing.
 pub(super) struct Loading<'p> {
     pub(super) pool: &'p BufferPool,
     pub(super) header: &'p FrameHeader,

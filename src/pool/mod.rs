@@ -41,6 +41,7 @@ mod lane;
 mod let_go;
 mod load;
 mod mem_store;
+mod missed;
 mod new_page;
 mod options;
 mod page_store;
@@ -119,7 +120,7 @@ pub struct BufferPool {
     batch_bytes: usize,
     pub(crate) flusher: Mutex<flush::FlushBuffer>,
     pub(crate) lane: Mutex<()>,
-    pub(crate) read_buffers: Mutex<Vec<Vec<u8>>>,
+    missed: missed::Missed,
     pub(crate) demand: evict::Demand,
     pub(crate) balance: balance::Balance,
     pub(crate) counters: PoolCounters,
@@ -179,7 +180,7 @@ impl BufferPool {
             batch_bytes: plan.batch_bytes - double_write::HEADER_BYTES,
             flusher: Mutex::new(flush::FlushBuffer::new(plan.batch_bytes)),
             lane: Mutex::new(()),
-            read_buffers: Mutex::new(Vec::new()),
+            missed: missed::Missed::new(plan.frame_count),
             demand: evict::Demand::default(),
             balance: balance::Balance::default(),
             counters: PoolCounters::default(),

@@ -26,8 +26,8 @@ pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
 /// A model's trees are small, and must not fit.
 const MIN_FRAMES: usize = if cfg!(shuttle) { 6 } else { 24 };
 /// Per frame: its header (and as many again for the frames of all greater classes together), its entry in the page table
-/// at the worst load, and its place in the free lists.
-const FRAME_OVERHEAD: usize = 64 + 64 + 40 + 8;
+/// at the worst load, its place in the free lists, and its part of the names of pages missed lately.
+const FRAME_OVERHEAD: usize = 64 + 64 + 40 + 8 + 1;
 
 impl Default for PoolOptions {
     fn default() -> PoolOptions {

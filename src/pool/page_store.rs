@@ -1,6 +1,7 @@
 //! What the pool asks of whatever keeps the pages.
 
 use crate::error::Result;
+use crate::page::bytes::PageWriter;
 use crate::types::{PageId, SizeClass};
 
 /// One page image in a write batch.
@@ -29,6 +30,17 @@ pub trait PageStore: Send + Sync {
     /// # Errors
     /// `Io`; `Corrupted` if the store is too short to hold it.
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()>;
+
+    /// As [`PageStore::read`], into the memory of the page's frame, which others may be reading meanwhile.
+    ///
+    /// # Errors
+    /// As there; what is in the frame then is unknown.
+    fn read_page(&self, id: PageId, page: &mut PageWriter<'_>) -> Result<()> {
+        let mut buffer = vec![0; page.len()];
+        self.read(id, &mut buffer)?;
+        page.write(0, &buffer);
+        Ok(())
+    }
 
     /// Says that the `len` bytes of page `id` will be read soon, so that the medium may fetch them meanwhile. A hint: does
     /// not wait, and fails in silence.

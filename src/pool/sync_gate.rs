@@ -18,6 +18,7 @@
 //! it is in the disk.
 
 use crate::io::DiskFile;
+use crate::page::bytes::PageWriter;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::io;
 
@@ -110,6 +111,10 @@ impl GatedFile {
 impl DiskFile for GatedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buf, offset)
+    }
+
+    fn read_page(&self, page: &mut PageWriter<'_>, offset: u64) -> io::Result<usize> {
+        self.file.read_page(page, offset)
     }
 
     fn prefetch(&self, offset: u64, len: u64) {

@@ -34,14 +34,17 @@ impl Inner {
     /// # Errors
     /// `Corrupted` naming the page, `Io` (also if there is no memory for `out`), `Poisoned`.
     pub(crate) fn read_value(&self, value: &Reference, range: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        // Whole, and in many pages: each is read once, in order.
+        let stream = range.end - range.start == value.len() && !self.is_one_page(value);
+        self.read_parts(value, range, if stream { Miss::Stream } else { Miss::Load }, out)
+    }
+
+    fn read_parts(&self, value: &Reference, range: Range<u64>, miss: Miss, out: &mut Vec<u8>) -> Result<()> {
         let before = out.len();
         let wanted = usize::try_from(range.end - range.start).ok();
         if wanted.is_none_or(|n| out.try_reserve_exact(n).is_err()) {
             return Err(Error::io("hold a large value", None, std::io::ErrorKind::OutOfMemory.into()));
         }
-        // Whole, and in many pages: each is read once, in order.
-        let miss =
-            if range.end - range.start == value.len() && !self.is_one_page(value) { Miss::Stream } else { Miss::Load };
         self.each_part(value, range, miss, |bytes| {
             out.extend_from_slice(bytes);
             true
@@ -81,7 +84,8 @@ impl Inner {
             return Ok(f(&content[..piece.len]));
         }
         scratch::with(|bytes| {
-            self.read_value(value, 0..value.len(), bytes)?;
+            // If it is to have a frame, that was found out above.
+            self.read_parts(value, 0..value.len(), Miss::Stream, bytes)?;
             Ok(f(bytes))
         })
     }
