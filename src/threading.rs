@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::sync::thread::{Builder, JoinHandle, ThreadId, current};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tells background threads to stop, and lets them sleep until then or until they are woken.
 #[derive(Debug, Default)]
@@ -48,6 +48,13 @@ impl StopSignal {
         if !self.is_stopped() {
             self.wake.wait_for(&mut woken, timeout);
         }
+    }
+
+    /// Sleeps for `time` or until stopped, whoever is woken.
+    pub(crate) fn rest_for(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut woken = self.woken.lock();
+        while !self.is_stopped() && !self.wake.wait_until(&mut woken, until).timed_out() {}
     }
 
     /// Sleeps until woken, stopped, or `timeout` has passed; true if woken.

@@ -330,3 +330,24 @@ fn len_counts_what_stays_once() {
     assert_eq!(tree.len().expect("len"), scanned);
     drop(store);
 }
+
+/// However many leaves a node has, and however few pages memory holds, each leaf is read once.
+#[test]
+fn len_reads_each_leaf_once() {
+    let (_dir, store, tree) = store();
+    let mut n = 0u64;
+    // Short keys: one node over more leaves than there are frames.
+    while store.stats().pages_allocated < 200 {
+        tree.insert(n.to_be_bytes(), [7; 100]).expect("insert");
+        n += 1;
+    }
+    let frames = store.stats().capacity_bytes / store.stats().page_size;
+    assert!(frames < 100, "{frames} frames are no little memory");
+    store.checkpoint().expect("checkpoint");
+    for _ in 0..3 {
+        let before = store.stats().misses;
+        assert_eq!(tree.len().expect("len"), n);
+        let misses = store.stats().misses - before;
+        assert!(misses <= 300, "{misses} pages read for a tree of 200");
+    }
+}

@@ -463,6 +463,39 @@ fn a_flipped_bit_in_a_log_group() {
     }
 }
 
+/// What the superblock of a closed store says of the log's end is not believed against the log.
+#[test]
+fn the_page_file_of_a_closed_store_beside_the_log_of_its_next_life() {
+    let disk = SimDisk::new(2);
+    let options = |disk: &SimDisk| small().disk(Arc::new(disk.clone()));
+    let insert = |range: std::ops::Range<u32>| {
+        let store = options(&disk).open("/db").unwrap();
+        let tree = store.tree("t").unwrap();
+        for i in range {
+            tree.insert(i.to_be_bytes(), "value").unwrap();
+        }
+        store
+    };
+    insert(0..10).close().unwrap();
+    let pages = disk.read_file("/db/pages").unwrap();
+    let store = insert(10..30);
+    let beside = |seed| {
+        let later = disk.crash(seed);
+        later.write_file("/db/pages", &pages).unwrap();
+        later
+    };
+    let log = beside(1).read_file("/db/wal/0000000000000001.log").unwrap();
+    let groups = log.chunks(4096).take_while(|block| block[..4] == *b"PBXG").count();
+    let whole = options(&beside(1)).open("/db").unwrap();
+    assert_eq!(whole.tree("t").unwrap().len().unwrap(), 30);
+    // In the middle of the later life, and followed by groups that say that it was durable.
+    let damaged = beside(1);
+    damaged.flip_bit("/db/wal/0000000000000001.log", (groups as u64 - 8) * 4096 + 70, 2).unwrap();
+    let answer = options(&damaged).open("/db");
+    assert!(matches!(answer, Err(Error::Corrupted { .. })), "{answer:?}");
+    drop(store);
+}
+
 #[test]
 fn a_flipped_bit_in_any_page() {
     let temp = tempfile::tempdir().unwrap();

@@ -270,10 +270,9 @@ fn find_leaves<'a>(
     let (mut ways, mut side_by_side, mut from) = (Vec::new(), 1, 0);
     while from < groups.len() {
         let inner = groups[from].inner;
-        // One that changed meanwhile is looked for like the others.
-        if let Some(leaf) = known.next_if(|leaf| leaf.1 == from)
-            && leaf.0.validate().is_ok()
-        {
+        // What changed meanwhile is looked for like the others.
+        while known.next_if(|leaf| leaf.0.validate().is_err()).is_some() {}
+        if let Some(leaf) = known.next_if(|leaf| leaf.1 == from) {
             from = leaf.2;
             add(&mut found, leaf, inner)?;
             continue;

@@ -150,13 +150,20 @@ fn copy(
             fence.push(0);
             Ok(true)
         }
-        Take::Front(_) => node.upper_fence(fence),
+        Take::Front(_) => {
+            let more = node.upper_fence(fence)?;
+            // On a damaged page, for ever.
+            if more && *fence <= window.low { Err(OutOfBounds) } else { Ok(more) }
+        }
         Take::Back(_) if slots.len() < there => {
             out.first_key(fence);
             Ok(true)
         }
         Take::Back(_) => {
             node.lower_fence(fence)?;
+            if window.high.as_ref().is_some_and(|high| *fence >= *high) {
+                return Err(OutOfBounds);
+            }
             Ok(!fence.is_empty())
         }
     }

@@ -1,9 +1,12 @@
-//! Counting: all leaves under one inner node at a time.
+//! Counting: the leaves under one inner node together, some dozens at a time.
 //!
-//! A leaf's count lies in its first cache line, and where the leaves are, its parent knows: so the lines are asked for some
+//! A leaf's count lies in its first cache line, and where the leaves are, their parent knows: so the lines are asked for some
 //! leaves ahead, and what a count takes is a line's worth of memory a leaf, where going down to each leaf took four waits.
 //! A pair moves from leaf to leaf only with a change to their parent, if it is one parent's; so what was counted below a
 //! parent that has not changed meanwhile is each pair that was there all along, once.
+//!
+//! The parent must stay in memory meanwhile. So no more leaves are counted together than can be read without driving it out,
+//! however many it has.
 
 use super::cursor::{Take, Window};
 use super::descend::{Seek, sound, wrong_level};
@@ -12,10 +15,12 @@ use super::{BTree, Inner};
 use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::SlottedPage;
-use crate::pool::Interrupt;
+use crate::pool::{Interrupt, PageView};
 
 /// So many leaves ahead of the one that is counted are asked for.
 const AHEAD: usize = 12;
+/// Leaves that are counted together at most; of the pool's frames they are an eighth at most.
+const TOGETHER: usize = 64;
 /// How often the leaves of a parent are counted anew because it changed, before one of them is counted alone.
 const ATTEMPTS: usize = 4;
 
@@ -48,8 +53,8 @@ impl BTree {
 }
 
 impl Inner {
-    /// Counts the pairs from `low` up to the end of the node above the leaves that covers it, which is left in `fence`; whether
-    /// there are more behind it. `None` if it changed again and again.
+    /// Counts the pairs from `low` up to the key that is left in `fence`, in some leaves of one parent; whether there are more
+    /// behind them. `None` if the parent changed again and again.
     fn count_from(&self, low: &[u8], fence: &mut Vec<u8>) -> Result<Option<(u64, bool)>> {
         for _ in 0..ATTEMPTS {
             match self.try_count_from(low, fence) {
@@ -65,32 +70,58 @@ impl Inner {
         // The root, if that is a leaf.
         let view = self.descend(Seek::Key(low), 1)?.view;
         let node = sound(&view, SlottedPage::open(view.reader()))?;
-        let behind =
-            |leaf: &SlottedPage<'_>| Ok::<_, OutOfBounds>(leaf.count() - leaf.first_not_below(low)?.min(leaf.count()));
-        let mut n = 0;
+        if !sound(&view, node.covers(low))? {
+            return sound(&view, Err(OutOfBounds));
+        }
+        let (mut n, mut next) = (0, node.count());
         if node.is_leaf() {
-            n = sound(&view, behind(&node))?;
+            n = sound(&view, count_behind(&node, low))?;
         } else {
+            view.prefer();
             let first = sound(&view, node.child_for(low))?;
-            for i in first..=node.count() {
-                if i + AHEAD <= node.count() {
+            let together = TOGETHER.min(self.pool.capacity_pages() / 8).max(1);
+            next = node.count().min(first + together - 1);
+            for i in first..=next {
+                if i + AHEAD <= next {
                     self.pool.ahead(&view, sound(&view, node.child_at(i + AHEAD))?).prefetch(1);
                 }
-                let child = self.pool.try_child(&view, sound(&view, node.child_at(i))?)?;
-                let leaf = sound(&child, SlottedPage::open(child.reader()))?;
-                if !leaf.is_leaf() {
-                    return Err(wrong_level(&child));
-                }
-                n += if i == first { sound(&child, behind(&leaf))? } else { leaf.count() };
-                child.validate()?;
+                n += self.count_child(&view, sound(&view, node.child_at(i))?, (i == first).then_some(low))?;
             }
         }
         fence.clear();
-        let more = sound(
-            &view,
-            node.covers(low).and_then(|covers| if covers { node.upper_fence(fence) } else { Err(OutOfBounds) }),
-        )?;
+        // Up to the separator behind the last one counted, or to the end of them all.
+        let more = if next < node.count() {
+            sound(&view, node.key(next, fence))?;
+            true
+        } else {
+            sound(&view, node.upper_fence(fence))?
+        };
+        if more && fence.as_slice() <= low {
+            // On a damaged page, for ever.
+            return sound(&view, Err(OutOfBounds));
+        }
         view.validate()?;
         Ok((n as u64, more))
     }
+
+    /// Counts the pairs of the leaf that the reference at byte `at` leads to, all or from a key on.
+    fn count_child(&self, parent: &PageView<'_>, at: usize, from: Option<&[u8]>) -> Result<usize, Interrupt> {
+        let child = match self.pool.try_resident_child(parent, at)? {
+            Some(child) => child,
+            None => self.pool.try_child(parent, at)?,
+        };
+        let leaf = sound(&child, SlottedPage::open(child.reader()))?;
+        if !leaf.is_leaf() || !self.is_own(child.reader()) {
+            return Err(wrong_level(&child));
+        }
+        let n = from.map_or(Ok(leaf.count()), |low| count_behind(&leaf, low));
+        let n = sound(&child, n)?;
+        child.validate()?;
+        Ok(n)
+    }
+}
+
+/// How many of a leaf's pairs are not below `low`.
+fn count_behind(leaf: &SlottedPage<'_>, low: &[u8]) -> Result<usize, OutOfBounds> {
+    Ok(leaf.count() - leaf.first_not_below(low)?.min(leaf.count()))
 }

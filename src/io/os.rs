@@ -18,18 +18,24 @@ pub(super) fn clear_nonblock(file: &File) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+// The plain ones have 32 bits on some machines.
+#[cfg(all(feature = "pool", not(target_os = "linux")))]
+use libc::{off_t as Offset, pread};
+#[cfg(all(feature = "pool", target_os = "linux"))]
+use libc::{off64_t as Offset, pread64 as pread};
+
 /// Reads at `offset` until the page is full or the file ends; returns how many bytes were read. The system writes to the page's
 /// memory as its holder would.
 #[cfg(feature = "pool")]
 pub(super) fn read_page(file: &File, page: &mut crate::page::bytes::PageWriter<'_>, offset: u64) -> io::Result<usize> {
     let (len, mut done) = (page.len(), 0);
     while done < len {
-        let Ok(at) = libc::off_t::try_from(offset + done as u64) else {
+        let Ok(at) = Offset::try_from(offset + done as u64) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         // SAFETY: F1: the descriptor is open for as long as `file` is borrowed. The `len - done` bytes written to are the
         // page's, which its writer has for itself (L3) and which stays mapped (P3); no slice is made of them (U1).
-        let n = unsafe { libc::pread(file.as_raw_fd(), page.as_mut_ptr().add(done).cast(), len - done, at) };
+        let n = unsafe { pread(file.as_raw_fd(), page.as_mut_ptr().add(done).cast(), len - done, at) };
         match usize::try_from(n) {
             Ok(0) => break,
             Ok(n) => done += n,

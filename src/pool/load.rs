@@ -69,7 +69,7 @@ impl BufferPool {
         let mut loading = Loading { pool: self, header, id, frame, done: false, _guard: guard };
         // SAFETY: the exclusive latch is held (L3) and the frame is mapped (P3).
         let mut page = unsafe { PageWriter::new(data, frames.bytes) };
-        let loaded = self.store.read_page(id, &mut page).and_then(|()| verify(id, class, page.as_slice()));
+        let loaded = self.store.read_page(id, &mut page.reborrow()).and_then(|()| verify(id, class, page.as_slice()));
         if loaded.is_ok() {
             header.set_warmth(super::frame::WARM);
             // Relaxed: a statistic.

@@ -102,7 +102,7 @@ fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
             };
             if made.is_err() {
                 // What keeps it from being made, writers find out for themselves. Not at once again, whoever asks.
-                engine.stop.rest(IDLE);
+                engine.stop.rest_for(IDLE);
             }
         }
         engine.stop.sleep(IDLE);
@@ -114,7 +114,7 @@ fn make_checkpoints(engine: &Engine, catalog: &Catalog) {
 fn publish_stats(engine: &Engine) {
     while !engine.stop.is_stopped() {
         engine.stats().publish(&engine.files.dir.display().to_string());
-        engine.stop.rest(IDLE);
+        engine.stop.rest_for(IDLE);
     }
 }
 

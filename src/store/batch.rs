@@ -26,7 +26,7 @@ enum What {
     RequireAbsent,
 }
 
-/// For values from this length on, in bytes, a batch takes no more memory than they need.
+/// For values from this length on, in bytes, a batch grows by an eighth at least, not by as much again.
 const LONG: usize = 1 << 20;
 
 /// So many of a batch's trees are compared with the next operation's, from the last one back.
@@ -90,7 +90,7 @@ impl Batch {
         let tree = self.place_of(tree);
         self.entries.push(Entry { what, tree, at: self.bytes.len(), key_len: key.len() });
         if value.len() >= LONG {
-            self.bytes.reserve_exact(key.len() + value.len());
+            self.bytes.reserve_exact((key.len() + value.len()).max(self.bytes.len() / 8));
         }
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);

@@ -65,7 +65,9 @@ impl Engine {
         self.awaited.load(Ordering::Relaxed) > 0
             || self.space_wants.load(Ordering::Relaxed)
             || self.stop.is_stopped()
-            || self.check_poison().is_err()
+            // Asked without telling anybody: that would wake others, under this lock.
+            || self.pool.is_poisoned()
+            || self.wal.as_ref().is_some_and(|wal| wal.is_poisoned())
     }
 
     fn log_fill(&self) -> u64 {

@@ -134,7 +134,7 @@ impl Source<'_> {
             accepted_end: newest.accepted_end,
             proven,
             // Until the next session has written both copies, nothing is written behind the end (W4).
-            end_known: newest.closed,
+            end_known: newest.closed && newest.redo == newest.durable,
         }
     }
 
@@ -145,7 +145,14 @@ impl Source<'_> {
             bytes += more;
             self.options.report(Progress::LogScanned { bytes });
         };
-        wal::scan(&**self.disk, &self.files.wal, &self.point(), |_, _, _| Ok(()), report)
+        let point = self.point();
+        let tail = wal::scan(&**self.disk, &self.files.wal, &point, |_, _, _| Ok(()), report)?;
+        if !point.end_known || tail.end().lsn == self.found.newest.redo {
+            return Ok(tail);
+        }
+        // Groups behind the end that the superblock claims: it is not believed.
+        let point = RecoveryPoint { end_known: false, ..point };
+        wal::scan(&**self.disk, &self.files.wal, &point, |_, _, _| Ok(()), |_| {})
     }
 
     fn open_pool(&self, log: Arc<dyn DurableLog>) -> Result<(Arc<FilePageStore>, Arc<BufferPool>)> {

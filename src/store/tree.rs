@@ -133,7 +133,7 @@ impl Tree {
 
     /// Calls `f` once with the value of `key`, if there is one. No latch is held meanwhile that anybody waits for: `f` may
     /// use the store. A large value that fills one page (up to 1 MiB, less with a small budget) is passed where it lies in
-    /// memory, without a copy; as long as `f` runs, the space of what is freed meanwhile is not reused.
+    /// memory, without a copy, once it is in memory: from its second read on, that is, if there is room; as long as `f` runs, the space of what is freed meanwhile is not reused.
     ///
     /// # Errors
     /// See [`Tree::get`].

@@ -4,7 +4,8 @@
 //! off what nobody had been promised, or acknowledged data is damaged. **The judgement**: a group is written only when
 //! all before it is durable, and says so in its header. If any later group, the superblock's accepted end, or what the
 //! caller knows otherwise (`proven`) says that an LSN beyond the hole was durable, the answer is
-//! [`Error::Corrupted`]; otherwise the log ends at the hole. A flip in the very last acknowledged group, with no such
+//! [`Error::Corrupted`]; otherwise the log ends at the hole. Later groups are looked for unless the log's end is known
+//! ([`RecoveryPoint::end_known`]). A flip in the very last acknowledged group, with no such
 //! witness, cannot be told from a torn tail; the store narrows that gap by what its pages prove.
 //!
 //! A lost timeline (groups behind a hole at which an earlier recovery ended the log) passes neither for the present nor
