@@ -5,10 +5,15 @@
 //! only if both keys are longer than their heads.
 
 use super::*;
+use crate::page::bytes::PageWords;
 use core::cmp::Ordering;
+use core::ops::Range;
 
 /// Cache lines of an entry that are asked for ahead of reading it: a short key and value; what follows the hardware guesses.
 const ENTRY_LINES: usize = 4;
+
+/// With no more slots left than this, no entry is asked for ahead: they are looked at in no more than two steps.
+const NEAR: usize = 3;
 
 /// Up to here, in bytes, a descent has asked for the page's lines by itself; [`SlottedPage::prefetch_change`] goes on.
 const LOOKED_AT: usize = 576;
@@ -72,6 +77,10 @@ impl SlottedPage<'_> {
             } else if there > head {
                 high = middle;
             } else {
+                // Where one neighbour's head is the same, so are others': each step to come waits for an entry.
+                if high - low > NEAR && slots.get(middle + 1) as u32 == head {
+                    self.prefetch_halves(slots, head, low..middle, middle + 1..high);
+                }
                 match self.compare_rest(Slot::from_word(word), suffix)? {
                     Ordering::Less => low = middle + 1,
                     Ordering::Greater => high = middle,
@@ -80,6 +89,18 @@ impl SlottedPage<'_> {
             }
         }
         Ok(Search::Insert(low))
+    }
+
+    /// Asks for the keys that the next step of the search may look at, one of which it will: among equal heads a search that
+    /// waited for one at a time would wait as often as it compares.
+    #[inline(always)]
+    fn prefetch_halves(&self, slots: PageWords<'_>, head: u32, left: Range<usize>, right: Range<usize>) {
+        for half in [left, right] {
+            let slot = Slot::from_word(slots.get((half.start + half.end) / 2));
+            if slot.head == head {
+                self.page.prefetch(self.key_at(slot) + 4);
+            }
+        }
     }
 
     /// Asks for the first lines of the entry at byte `at`.
