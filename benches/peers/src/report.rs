@@ -86,14 +86,33 @@ fn is_row(workload: &str, row: &str) -> bool {
 
 fn machine(run: &Run, page: &mut String) -> Result<(), Box<dyn Error>> {
     page.push_str("\n## Machine and versions\n\n");
+    // One run may have been made in many parts.
+    let mut machines: Vec<(String, Vec<&str>, Vec<&str>)> = Vec::new();
     for note in &run.notes {
         if let Note::Machine { machine: m, command } = note {
-            writeln!(
-                page,
-                "- {} × {}, {} MiB of memory, Linux {}, {}; {}; load {} at the start; `{command}`",
-                m.processors, m.processor, m.memory_mib, m.kernel, m.disk, m.rustc, m.load
-            )?;
+            let one = format!(
+                "{} × {}, {} MiB of memory, Linux {}, {}; {}",
+                m.processors, m.processor, m.memory_mib, m.kernel, m.disk, m.rustc
+            );
+            let at = machines.iter().position(|(machine, ..)| *machine == one).unwrap_or_else(|| {
+                machines.push((one, Vec::new(), Vec::new()));
+                machines.len() - 1
+            });
+            let (_, loads, commands) = &mut machines[at];
+            loads.push(&m.load);
+            if !commands.contains(&command.as_str()) {
+                commands.push(command);
+            }
         }
+    }
+    for (machine, loads, commands) in machines {
+        let commands = commands.iter().map(|command| format!("`{command}`")).collect::<Vec<_>>().join(", ");
+        writeln!(
+            page,
+            "- {machine}; made in {} part(s): {commands}; load at their starts: {}",
+            loads.len(),
+            loads.join(", ")
+        )?;
     }
     let mut versions: Vec<String> = Vec::new();
     for note in &run.notes {
