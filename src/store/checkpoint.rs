@@ -3,7 +3,7 @@
 //! | step | why then |
 //! |---|---|
 //! | T = append position | before the frames are looked at: what is appended later starts at T or later |
-//! | pages dirtied before T are written and synced | each after the log is durable to its LSN (P5) |
+//! | pages dirtied before T are written and synced, at leisure if nobody waits ([`Pace`]) | each after the log is durable to its LSN (P5) |
 //! | least recovery LSN of what is dirty now | a page that was dirtied again meanwhile counts with its copy's LSN |
 //! | the allocator's snapshot, with its own LSN S | taken under the gate (A2) |
 //! | log durable to T and S | the superblock speaks of both |

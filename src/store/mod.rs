@@ -20,8 +20,9 @@
 //! | event | written | by |
 //! |---|---|---|
 //! | creation | both copies, in `pages.tmp`, before it gets its name | `files::create` |
-//! | open for writing | both copies, the older first: incarnation + 1, accepted end of the log | `open::begin_writing` |
-//! | checkpoint, also at close | both copies, the older first: redo LSN, snapshot, retired batch | `Engine::checkpoint` |
+//! | open for writing | both copies, the older first: incarnation + 1, accepted end of the log, no longer closed | `open::begin_writing` |
+//! | checkpoint | both copies, the older first: redo LSN, snapshot, retired batch | `Engine::checkpoint` |
+//! | close | the same, and that the log ends there | `Engine::last_checkpoint` |
 //!
 //! # Locks
 //!
