@@ -4,6 +4,10 @@
 //! pipe nobody writes to, a device, a link to somewhere else), so a file is opened without following a link, without
 //! waiting and without becoming a terminal's owner, and then the descriptor itself, not the name, is asked what it is.
 //!
+//! Past the page cache (`O_DIRECT`) go whole blocks of a file that was opened for it: through a second descriptor of the same
+//! file, since the first serves all that is no whole block. A log and a double-write area are written once and read after a
+//! crash, so a cache has no use for them, and the copy into it costs as much as the write (docs/design.md has the figures).
+//!
 //! Durability is what the system calls say: `fdatasync`, `fsync` and, for one synced write, `pwritev2` with `RWF_DSYNC`
 //! where there is such a call. A failed sync is reported once and never retried: what the page cache says afterwards
 //! proves nothing about the disk.
@@ -11,9 +15,10 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::aligned::ALIGN;
 use super::{Disk, DiskFile, DiskLock, FileKind, LockKind, OpenMode, os};
 use crate::sync::{Arc, AtomicBool, Ordering, StdMutex};
 
@@ -33,6 +38,10 @@ impl FileDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    /// The same one, for transfers past the cache.
+    direct: Option<File>,
+    /// Set once the file system refused one.
+    no_direct: AtomicBool,
     /// Serialises the zero-filling that stands in for `fallocate`, which must know where the file ends.
     growing: StdMutex<()>,
     /// Set once the file system refused `fallocate`.
@@ -105,14 +114,27 @@ fn or_here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
+/// Opens the file that `file` is, which was opened by the name `path`, for transfers past the cache; `None` where that is
+/// not to be had, or the name is another's by now.
+fn reopen_direct(file: &File, path: &Path, mode: OpenMode) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(mode != OpenMode::Read);
+    options.custom_flags(os::O_DIRECT? | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    let direct = options.open(path).ok()?;
+    let (one, other) = (file.metadata().ok()?, direct.metadata().ok()?);
+    os::clear_nonblock(&direct).ok()?;
+    ((one.dev(), one.ino()) == (other.dev(), other.ino())).then_some(direct)
+}
+
 impl Disk for FileDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile {
-            file: open_regular(path, mode)?,
-            growing: StdMutex::new(()),
-            no_fallocate: AtomicBool::new(false),
-            no_dsync: AtomicBool::new(false),
-        }))
+        Ok(Arc::new(RealFile::new(open_regular(path, mode)?)))
+    }
+
+    fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = open_regular(path, mode)?;
+        let direct = reopen_direct(&file, path, mode);
+        Ok(Arc::new(RealFile { direct, ..RealFile::new(file) }))
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
@@ -162,6 +184,52 @@ impl Disk for FileDisk {
 }
 
 impl RealFile {
+    fn new(file: File) -> RealFile {
+        RealFile {
+            file,
+            direct: None,
+            no_direct: AtomicBool::new(false),
+            growing: StdMutex::new(()),
+            no_fallocate: AtomicBool::new(false),
+            no_dsync: AtomicBool::new(false),
+        }
+    }
+
+    /// The descriptor for a transfer of `len` bytes at `memory` past the cache, if there is one and they are whole blocks.
+    fn direct_for(&self, memory: *const u8, len: usize, offset: u64) -> Option<&File> {
+        let direct = self.direct.as_ref().filter(|_| !self.no_direct.load(Ordering::Relaxed))?;
+        let whole = len.is_multiple_of(ALIGN) && offset.is_multiple_of(ALIGN as u64);
+        (whole && memory.align_offset(ALIGN) == 0).then_some(direct)
+    }
+
+    /// Makes a transfer past the cache. `None` if the file system does not take it, which is asked for once.
+    fn past<T>(&self, transfer: impl FnOnce() -> io::Result<T>) -> Option<io::Result<T>> {
+        match transfer() {
+            // Some refuse only now; or their blocks are greater than ours.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.no_direct.store(true, Ordering::Relaxed);
+                None
+            }
+            result => Some(result),
+        }
+    }
+
+    /// Writes and makes durable, through `file`, in one call where there is one.
+    fn write_synced(&self, file: &File, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() && !self.no_dsync.load(Ordering::Relaxed) {
+            match os::write_dsync(file, &buf[done..], offset + done as u64)? {
+                Some(n) => done += n,
+                None => self.no_dsync.store(true, Ordering::Relaxed),
+            }
+        }
+        if done < buf.len() {
+            file.write_all_at(&buf[done..], offset + done as u64)?;
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
     /// What stands in for `fallocate`: zeros written from the end of the file on. Holes below the end stay holes. Nobody
     /// may write beyond the end meanwhile.
     fn fill_with_zeros(&self, end: u64) -> io::Result<()> {
@@ -182,30 +250,59 @@ impl RealFile {
     }
 }
 
+fn read_full(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 impl DiskFile for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        if let Some(direct) = self.direct_for(buf.as_ptr(), buf.len(), offset)
+            && let Some(result) = self.past(|| read_full(direct, buf, offset))
+        {
+            return result;
         }
-        Ok(done)
+        read_full(&self.file, buf, offset)
     }
 
     #[cfg(feature = "pool")]
     fn read_page(&self, page: &mut crate::page::bytes::PageWriter<'_>, offset: u64) -> io::Result<usize> {
+        if let Some(direct) = self.direct_for(page.as_mut_ptr(), page.len(), offset)
+            && let Some(result) = self.past(|| os::read_page(direct, page, offset))
+        {
+            return result;
+        }
         os::read_page(&self.file, page, offset)
     }
 
     fn prefetch(&self, offset: u64, len: u64) {
-        os::will_need(&self.file, offset, len);
+        if !self.is_direct() {
+            os::will_need(&self.file, offset, len);
+        }
+    }
+
+    fn forget(&self, offset: u64, len: u64) {
+        os::dont_need(&self.file, offset, len);
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.is_some() && !self.no_direct.load(Ordering::Relaxed)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        if let Some(direct) = self.direct_for(buf.as_ptr(), buf.len(), offset)
+            && let Some(result) = self.past(|| direct.write_all_at(buf, offset))
+        {
+            return result;
+        }
         self.file.write_all_at(buf, offset)
     }
 
@@ -241,28 +338,33 @@ impl DiskFile for RealFile {
     }
 
     fn write_at_sync(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let mut done = 0;
-        while done < buf.len() && !self.no_dsync.load(Ordering::Relaxed) {
-            match os::write_dsync(&self.file, &buf[done..], offset + done as u64)? {
-                Some(n) => done += n,
-                None => self.no_dsync.store(true, Ordering::Relaxed),
-            }
+        if let Some(direct) = self.direct_for(buf.as_ptr(), buf.len(), offset)
+            && let Some(result) = self.past(|| self.write_synced(direct, buf, offset))
+        {
+            return result;
         }
-        if done < buf.len() {
-            self.file.write_all_at(&buf[done..], offset + done as u64)?;
-            self.file.sync_data()?;
-        }
-        Ok(())
+        self.write_synced(&self.file, buf, offset)
     }
 }
 
 /// A file that behaves as on a file system with neither `fallocate` nor synced writes.
 #[cfg(test)]
 pub(super) fn tests_without_fallocate(path: &Path) -> io::Result<impl DiskFile> {
-    Ok(RealFile {
-        file: open_regular(path, OpenMode::CreateNew)?,
-        growing: StdMutex::new(()),
-        no_fallocate: AtomicBool::new(true),
-        no_dsync: AtomicBool::new(true),
-    })
+    let file = RealFile::new(open_regular(path, OpenMode::CreateNew)?);
+    file.no_fallocate.store(true, Ordering::Relaxed);
+    file.no_dsync.store(true, Ordering::Relaxed);
+    Ok(file)
+}
+
+/// A file that has refused a transfer past the cache.
+#[cfg(test)]
+pub(super) fn tests_refused_direct(path: &Path) -> io::Result<impl DiskFile> {
+    let file = open_regular(path, OpenMode::CreateNew)?;
+    let file = RealFile { direct: Some(file.try_clone()?), ..RealFile::new(file) };
+    assert!(file.is_direct() && matches!(file.past(|| Ok(())), Some(Ok(()))) && file.is_direct());
+    let refusal = || Err::<(), _>(io::Error::from_raw_os_error(libc::EINVAL));
+    assert!(file.past(refusal).is_none(), "not the caller's error");
+    let other = file.past(|| Err::<(), _>(io::Error::from_raw_os_error(libc::EIO)));
+    assert!(other.is_some_and(|result| result.is_err()), "the caller's error");
+    Ok(file)
 }

@@ -8,6 +8,8 @@
 //! that a crash may leave.
 
 #[cfg(any(feature = "pool", feature = "wal"))]
+mod aligned;
+#[cfg(any(feature = "pool", feature = "wal"))]
 mod file;
 #[cfg(any(feature = "pool", feature = "wal"))]
 mod lock;
@@ -16,6 +18,8 @@ mod os;
 #[cfg(all(test, any(feature = "pool", feature = "wal")))]
 mod tests;
 
+#[cfg(any(feature = "pool", feature = "wal"))]
+pub(crate) use aligned::AlignedBuf;
 #[cfg(any(feature = "pool", feature = "wal"))]
 pub use file::FileDisk;
 
@@ -83,6 +87,14 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn prefetch(&self, offset: u64, len: u64) {
         let _ = (offset, len);
     }
+    /// Says that the system need not keep these bytes in its cache. A hint: fails in silence.
+    fn forget(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+    /// Whether transfers of whole blocks go past the system's cache: see [`Disk::open_direct`].
+    fn is_direct(&self) -> bool {
+        false
+    }
     /// Writes all of `buf` at `offset`, extending the file if need be. Not durable before a sync.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// The current length.
@@ -117,6 +129,12 @@ pub trait WriteObserver: Send + Sync {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a regular file; anything else is an error, and symbolic links at the last place are not followed.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// As [`Disk::open`], for transfers past the system's cache (`O_DIRECT`): those whose offset, length and memory are
+    /// multiples of 4,096. All others, and all where there is no such way ([`DiskFile::is_direct`] tells), are as ever.
+    /// What is written in one way is read in the other, but not while it is being written.
+    fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, mode)
+    }
     /// What `path` names, or `None` if nothing.
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
     /// Creates one directory (mode 0700); `AlreadyExists` if there is one.
@@ -140,4 +158,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn observe(&self, observer: Arc<dyn WriteObserver>) {
         let _ = observer;
     }
+}
+
+/// Whether whole blocks of `file` really go past the cache: some file systems refuse only the transfer.
+#[cfg(any(feature = "wal", all(test, feature = "pool")))]
+pub(crate) fn takes_direct(file: &dyn DiskFile) -> bool {
+    file.is_direct() && file.read_at(&mut AlignedBuf::zeroed(aligned::ALIGN), 0).is_ok() && file.is_direct()
 }

@@ -6,6 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+/// The flag for transfers past the cache.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) const O_DIRECT: Option<libc::c_int> = Some(libc::O_DIRECT);
+/// There is no such flag here.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) const O_DIRECT: Option<libc::c_int> = None;
+
 /// Makes later calls on `file` wait as usual: it was opened so that opening would not.
 pub(super) fn clear_nonblock(file: &File) -> io::Result<()> {
     // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; F_GETFL takes no pointer.
@@ -110,11 +117,26 @@ pub(super) fn write_dsync(_file: &File, _buf: &[u8], _offset: u64) -> io::Result
 /// Asks the system to read these bytes into its cache, without waiting. Only a hint: a failure changes nothing.
 #[cfg(target_os = "linux")]
 pub(super) fn will_need(file: &File, offset: u64, len: u64) {
+    advise(file, offset, len, libc::POSIX_FADV_WILLNEED);
+}
+
+/// Asks the system to drop these bytes from its cache, where they are clean. Only a hint: a failure changes nothing.
+#[cfg(target_os = "linux")]
+pub(super) fn dont_need(file: &File, offset: u64, len: u64) {
+    advise(file, offset, len, libc::POSIX_FADV_DONTNEED);
+}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File, offset: u64, len: u64, advice: libc::c_int) {
     let (Ok(offset), Ok(len)) = (libc::off64_t::try_from(offset), libc::off64_t::try_from(len)) else { return };
     // SAFETY: F1: the descriptor is open for as long as `file` is borrowed; no memory is passed.
-    unsafe { libc::posix_fadvise64(file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
+    unsafe { libc::posix_fadvise64(file.as_raw_fd(), offset, len, advice) };
 }
 
 /// There is no such call here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn will_need(_file: &File, _offset: u64, _len: u64) {}
+
+/// There is no such call here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn dont_need(_file: &File, _offset: u64, _len: u64) {}

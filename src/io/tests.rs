@@ -235,3 +235,86 @@ fn a_lock_file_that_is_not_to_be_created() {
     drop(FileDisk.lock(&path, LockKind::Shared, false).unwrap().expect("free"));
     drop(FileDisk.lock(&path, LockKind::Exclusive, false).unwrap().expect("free"));
 }
+
+/// A file open for transfers past the cache, if the directory's file system has them.
+fn create_direct(path: &Path) -> Option<Arc<dyn DiskFile>> {
+    let file = FileDisk::new().open_direct(path, OpenMode::CreateNew).expect("a new file");
+    let takes = super::takes_direct(&*file);
+    if !takes {
+        eprintln!("not run: no transfers past the cache in {}", path.display());
+    }
+    takes.then_some(file)
+}
+
+fn counted(len: usize, from: u8) -> super::AlignedBuf {
+    let mut buf = super::AlignedBuf::zeroed(len);
+    buf.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i % 251) as u8 ^ from);
+    buf
+}
+
+#[test]
+fn what_goes_past_the_cache_and_what_goes_through_it_meet() {
+    let dir = dir();
+    let path = dir.path().join("f");
+    let Some(direct) = create_direct(&path) else { return };
+    let cached = FileDisk::new().open(&path, OpenMode::ReadWrite).unwrap();
+    assert!(direct.is_direct() && !cached.is_direct());
+    let mut expected = vec![0; 64 << 10];
+    // Whole blocks and parts of blocks, through the one and the other, over each other.
+    for (n, (at, len)) in [(0, 65_536), (4096, 8192), (8191, 2), (12_288, 4096), (4000, 300), (0, 4096), (61_440, 4096)]
+        .into_iter()
+        .enumerate()
+    {
+        let bytes = counted(len, n as u8);
+        match n % 3 {
+            0 => direct.write_at(&bytes, at).unwrap(),
+            1 => cached.write_at(&bytes, at).unwrap(),
+            _ => direct.write_at_sync(&bytes, at).unwrap(),
+        }
+        expected[at as usize..at as usize + len].copy_from_slice(&bytes);
+        for file in [&direct, &cached] {
+            let mut whole = super::AlignedBuf::zeroed(expected.len() + 4096);
+            assert_eq!(file.read_at(&mut whole, 0).unwrap(), expected.len(), "reads stop at the end");
+            assert!(whole[..expected.len()] == expected[..], "after write {n}");
+            let mut part = vec![0; 5000];
+            assert_eq!(file.read_at(&mut part, 3001).unwrap(), 5000);
+            assert!(part[..] == expected[3001..8001], "after write {n}");
+        }
+    }
+    // Beyond the end it extends, as ever.
+    direct.write_at(&counted(4096, 1), 1 << 20).unwrap();
+    assert_eq!(cached.len().unwrap(), (1 << 20) + 4096);
+    assert!(direct.is_direct(), "nothing was refused");
+    direct.forget(0, 1 << 20);
+    direct.prefetch(0, 1 << 20);
+}
+
+#[test]
+fn a_direct_open_refuses_what_an_open_refuses() {
+    let dir = dir();
+    let disk = FileDisk::new();
+    let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+    disk.open_direct(&file, OpenMode::CreateNew).unwrap();
+    symlink(&file, &link).unwrap();
+    assert_eq!(disk.open_direct(&file, OpenMode::CreateNew).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(disk.open_direct(&dir.path().join("none"), OpenMode::Read).unwrap_err().kind(), ErrorKind::NotFound);
+    for mode in MODES {
+        assert!(disk.open_direct(&link, mode).is_err(), "{mode:?}");
+        assert!(disk.open_direct(dir.path(), mode).is_err(), "{mode:?}");
+    }
+    let read = disk.open_direct(&file, OpenMode::Read).unwrap();
+    assert!(read.write_at(&counted(4096, 0), 0).is_err());
+}
+
+#[test]
+fn a_refused_transfer_past_the_cache_goes_through_it() {
+    let dir = dir();
+    let path = dir.path().join("f");
+    let file = super::file::tests_refused_direct(&path).unwrap();
+    assert!(!file.is_direct() && !super::takes_direct(&file), "asked once");
+    file.write_at(&counted(8192, 3), 4096).unwrap();
+    file.write_at_sync(&counted(4096, 4), 0).unwrap();
+    let mut back = super::AlignedBuf::zeroed(12_288);
+    assert_eq!(file.read_at(&mut back, 0).unwrap(), 12_288);
+    assert!(back[..4096] == counted(4096, 4)[..] && back[4096..] == counted(8192, 3)[..]);
+}

@@ -16,6 +16,10 @@ use std::path::PathBuf;
 pub struct FilePageStore {
     /// Behind its gate: all syncs go through this, whoever makes them.
     file: Arc<dyn DiskFile>,
+    /// The same file, for what goes past the system's cache.
+    past: Option<Arc<dyn DiskFile>>,
+    /// Whether pages go past it too.
+    direct: bool,
     path: PathBuf,
     page_size: usize,
     store_id: u64,
@@ -44,7 +48,19 @@ impl FilePageStore {
             double_write::restore(&*file, page_size, store_id, retired)?;
         }
         let last = double_write::last_number(&*file, store_id)?.max(retired);
-        Ok(FilePageStore { file, path, page_size, store_id, begun: Mutex::new(last), completed: AtomicU64::new(last) })
+        let (begun, completed) = (Mutex::new(last), AtomicU64::new(last));
+        Ok(FilePageStore { file, past: None, direct: false, path, page_size, store_id, begun, completed })
+    }
+
+    /// With the same file opened by [`Disk::open_direct`](crate::io::Disk::open_direct): the double-write area, which is only
+    /// read after a crash, goes past the system's cache, in synced writes of its own. With `pages` so do reads of pages and what
+    /// is written to space that nobody refers to yet; pages that are written in place, many at a time and anywhere, go through
+    /// the cache, which has the disk work on all of them at once, and leave it when they are synced.
+    #[must_use]
+    pub fn with_direct(mut self, file: Arc<dyn DiskFile>, pages: bool) -> FilePageStore {
+        self.direct = pages && file.is_direct();
+        self.past = file.is_direct().then_some(file);
+        self
     }
 
     /// The first page id behind superblocks and double-write area.
@@ -66,20 +82,56 @@ impl FilePageStore {
         self.completed.load(Ordering::Acquire)
     }
 
+    /// Through which pages are read, and written where nobody refers to them yet.
+    fn plain(&self) -> &dyn DiskFile {
+        match &self.past {
+            Some(past) if self.direct => &**past,
+            _ => &*self.file,
+        }
+    }
+
     fn offset(&self, id: PageId) -> u64 {
         id.get().saturating_mul(self.page_size as u64)
     }
 
+    /// Writes the header and the images of a batch to the area and makes them durable.
+    fn write_area(&self, buffer: &[u8], begun: &mut u64) -> Result<()> {
+        if let Some(past) = &self.past {
+            // A sync beside the gate, of nothing but this write: a sync that failed stays failed for all others (P9).
+            let written = past.write_at_sync(buffer, DOUBLE_WRITE_START);
+            written.map_err(|e| self.fail("write the double-write area", e))?;
+            *begun += 1;
+            return Ok(());
+        }
+        self.file.write_at(buffer, DOUBLE_WRITE_START).map_err(|e| self.fail("write the double-write area", e))?;
+        *begun += 1;
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))
+    }
+
     /// Neighbours in the file that are neighbours in the buffer go out in one write.
     fn write_in_place(&self, buffer: &[u8], images: &[PageImage]) -> Result<()> {
+        self.runs(images).try_for_each(|(at, bytes)| {
+            let written = self.file.write_at(&buffer[bytes], at);
+            written.map_err(|e| self.fail_for_good("write a page", e))
+        })
+    }
+
+    /// Where in the file runs of neighbours lie, and where in the buffer.
+    fn runs(&self, images: &[PageImage]) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
         let follows = |a: &PageImage, b: &PageImage| {
             a.offset + a.len == b.offset && self.offset(a.id) + a.len as u64 == self.offset(b.id)
         };
-        for run in images.chunk_by(follows) {
+        images.chunk_by(follows).map(|run| {
             let (first, last) = (run[0], run[run.len() - 1]);
-            self.file
-                .write_at(&buffer[first.offset..last.offset + last.len], self.offset(first.id))
-                .map_err(|e| self.fail_for_good("write a page", e))?;
+            (self.offset(first.id), first.offset..last.offset + last.len)
+        })
+    }
+
+    /// Pages written in place are synced; a cache that is to be passed by lets them go.
+    fn sync_in_place(&self, images: &[PageImage]) -> Result<()> {
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))?;
+        if self.direct {
+            self.runs(images).for_each(|(at, bytes)| self.file.forget(at, bytes.len() as u64));
         }
         Ok(())
     }
@@ -108,30 +160,28 @@ impl PageStore for FilePageStore {
     }
 
     fn read(&self, id: PageId, out: &mut [u8]) -> Result<()> {
-        let n = self.file.read_at(out, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
+        let n = self.plain().read_at(out, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
         if n < out.len() { Err(beyond_end(id)) } else { Ok(()) }
     }
 
     fn read_page(&self, id: PageId, page: &mut PageWriter<'_>) -> Result<()> {
-        let n = self.file.read_page(page, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
+        let n = self.plain().read_page(page, self.offset(id)).map_err(|e| self.fail("read a page", e))?;
         if n < page.len() { Err(beyond_end(id)) } else { Ok(()) }
     }
 
     fn prefetch(&self, id: PageId, len: usize) {
-        self.file.prefetch(self.offset(id), len as u64);
+        self.plain().prefetch(self.offset(id), len as u64);
     }
 
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
         let mut begun = self.begun.lock();
         let number = *begun + 1;
         double_write::encode(buffer, self.store_id, number, images);
-        // Nothing in place is touched before this sync: an error up to here leaves every page whole.
-        self.file.write_at(buffer, DOUBLE_WRITE_START).map_err(|e| self.fail("write the double-write area", e))?;
-        *begun = number;
-        self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))?;
+        // Nothing in place is touched before it is durable: an error up to here leaves every page whole.
+        self.write_area(buffer, &mut begun)?;
         self.write_in_place(buffer, images)?;
         if !cfg!(pagebox_break = "double_write") {
-            self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))?;
+            self.sync_in_place(images)?;
         }
         // Release: pairs with the Acquire in `completed_batch`.
         self.completed.store(number, Ordering::Release);
@@ -140,7 +190,7 @@ impl PageStore for FilePageStore {
 
     fn write_fresh(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
         self.write_in_place(buffer, images)?;
-        self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))
+        self.sync_in_place(images)
     }
 
     fn grow(&self, from: PageId, end: PageId) -> Result<()> {
@@ -151,11 +201,11 @@ impl PageStore for FilePageStore {
     }
 
     fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()> {
-        self.file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
+        self.plain().write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
     }
 
     fn write_run(&self, start: PageId, bytes: &[u8]) -> Result<()> {
-        self.file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write a run of pages", e))
+        self.plain().write_at(bytes, self.offset(start)).map_err(|e| self.fail("write a run of pages", e))
     }
 
     fn sync(&self) -> Result<()> {

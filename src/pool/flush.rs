@@ -24,6 +24,7 @@ use super::frame::{DIRTY, FRESH, Frames, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
+use crate::io::AlignedBuf;
 use crate::page::bytes::OutOfBounds;
 use crate::page::header;
 use crate::sync::{MutexGuard, Ordering};
@@ -31,7 +32,7 @@ use crate::types::{FrameId, Lsn, PageId, SizeClass};
 
 /// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
 pub(crate) struct FlushBuffer {
-    bytes: Vec<u8>,
+    bytes: AlignedBuf,
     images: Vec<PageImage>,
     copies: Vec<Copy>,
     used: usize,
@@ -47,7 +48,7 @@ struct Copy {
 
 impl FlushBuffer {
     pub(super) fn new(bytes: usize) -> FlushBuffer {
-        FlushBuffer { bytes: vec![0; bytes], images: Vec::new(), copies: Vec::new(), used: HEADER_BYTES }
+        FlushBuffer { bytes: AlignedBuf::zeroed(bytes), images: Vec::new(), copies: Vec::new(), used: HEADER_BYTES }
     }
 
     /// Room for one page image of `len` bytes, which any class of the pool's is: for images that do not go out in a batch.

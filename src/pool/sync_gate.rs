@@ -121,6 +121,14 @@ impl DiskFile for GatedFile {
         self.file.prefetch(offset, len);
     }
 
+    fn forget(&self, offset: u64, len: u64) {
+        self.file.forget(offset, len);
+    }
+
+    fn is_direct(&self) -> bool {
+        self.file.is_direct()
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(buf, offset)
     }

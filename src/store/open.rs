@@ -13,7 +13,7 @@ use super::running::in_callback_of;
 use super::store_api::{Inner, Store};
 use super::superblock::{Found, Superblock};
 use crate::error::{Error, Result};
-use crate::io::{Disk, DiskLock, LockKind, OpenMode};
+use crate::io::{Disk, DiskLock, LockKind, OpenMode, takes_direct};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex};
 use crate::telemetry::Counter;
 use crate::threading::Threads;
@@ -27,6 +27,12 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
     let mode = if options.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
     let page_file =
         disk.open(&files.pages, mode).map_err(|e| Error::io("open the page file", Some(&files.pages), e))?;
+    let direct_file = disk.open_direct(&files.pages, mode);
+    let direct_file = direct_file.map_err(|e| Error::io("open the page file", Some(&files.pages), e))?;
+    if options.direct_io && !takes_direct(&*direct_file) {
+        let reason = "the page file cannot be read past the system's cache".to_owned();
+        return Err(Error::InvalidOption { option: "direct_io", reason });
+    }
     let found = match found {
         Some(found) => found,
         None => Superblock::read(&*page_file)?,
@@ -37,7 +43,8 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
         return Err(Error::InvalidOption { option: "page_size", reason });
     }
     let (wal, pool) = options.plan(page_size, disk.deterministic())?;
-    let source = Source { files: &files, disk: &disk, page_file: &page_file, options: &options, found, wal, pool };
+    let source =
+        Source { files: &files, disk: &disk, page_file: &page_file, direct_file, options: &options, found, wal, pool };
     let recovered = source.recover()?;
     let engine = engine(&options, &disk, &files, &found, recovered);
     begin_writing(&engine, &disk, &found)?;

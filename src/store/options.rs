@@ -143,8 +143,11 @@ impl StoreOptions {
         self
     }
 
-    /// Whether the page file goes around the system's page cache. Default off. On is not to be had in this build:
-    /// [`Error::InvalidOption`].
+    /// Whether the page file goes around the system's page cache, so that the store's own memory is all it takes. Default
+    /// off: what is evicted stays in the system's cache as long as that has room, and comes back in microseconds. The log and
+    /// the double-write area, which are not read again, go around it in any case where they can.
+    ///
+    /// [`Error::InvalidOption`] from opening where the file system has no such way.
     #[must_use]
     pub fn direct_io(mut self, on: bool) -> Self {
         self.direct_io = on;
@@ -272,10 +275,6 @@ impl StoreOptions {
     pub(crate) fn validate(&self) -> Result<()> {
         if let Some(size) = self.page_size {
             validate_page_size(size)?;
-        }
-        if self.direct_io {
-            let reason = "not to be had in this build".to_owned();
-            return Err(Error::InvalidOption { option: "direct_io", reason });
         }
         let segment = self.segment();
         if !segment.is_multiple_of(4096) || !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&segment) {

@@ -47,6 +47,8 @@ pub(crate) struct Recovered {
 pub(crate) struct Source<'a> {
     pub(crate) files: &'a Files,
     pub(crate) disk: &'a Arc<dyn Disk>,
+    /// The same one, for what goes past the system's cache.
+    pub(crate) direct_file: Arc<dyn DiskFile>,
     pub(crate) page_file: &'a Arc<dyn DiskFile>,
     pub(crate) options: &'a StoreOptions,
     pub(crate) found: Found,
@@ -157,14 +159,15 @@ impl Source<'_> {
 
     fn open_pool(&self, log: Arc<dyn DurableLog>) -> Result<(Arc<FilePageStore>, Arc<BufferPool>)> {
         let newest = &self.found.newest;
-        let page_store = Arc::new(FilePageStore::open(
+        let page_store = FilePageStore::open(
             self.page_file.clone(),
             self.files.pages.clone(),
             newest.page_size as usize,
             newest.store_id,
             newest.retired_batch,
             self.options.read_only,
-        )?);
+        )?;
+        let page_store = Arc::new(page_store.with_direct(self.direct_file.clone(), self.options.direct_io));
         let pool = BufferPool::new(page_store.clone(), log, self.pool.clone())?;
         Ok((page_store, Arc::new(pool)))
     }

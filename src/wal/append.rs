@@ -9,6 +9,7 @@ use super::group::{GROUP_OVERHEAD, HEADER};
 use super::log::Wal;
 use super::record::RECORD_OVERHEAD;
 use super::space::LogPermit;
+use crate::io::AlignedBuf;
 use crate::prefetch::prefetch_line_to_write;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::types::Lsn;
@@ -33,7 +34,7 @@ pub(crate) struct Tail {
 #[repr(C)]
 pub(crate) struct Appender {
     /// Room for a group header, then the records since the last flush took the buffer.
-    buf: Vec<u8>,
+    buf: AlignedBuf,
     /// The end of the last record.
     end: Lsn,
     /// File bytes that records did not need of their reservations, still to be given back.
@@ -93,7 +94,7 @@ impl Appender {
     }
 
     /// Swaps the filled buffer for `spare`, an empty one; `None` if nothing was appended.
-    pub(crate) fn take(&mut self, spare: &mut Vec<u8>) -> Option<Taken> {
+    pub(crate) fn take(&mut self, spare: &mut AlignedBuf) -> Option<Taken> {
         if self.is_empty() {
             return None;
         }
@@ -119,9 +120,9 @@ impl Appender {
 }
 
 /// An empty group buffer: it never grows beyond `capacity`, a multiple of 4,096.
-pub(crate) fn new_buffer(capacity: usize) -> Vec<u8> {
-    let mut buf = Vec::with_capacity(capacity);
-    buf.resize(HEADER, 0);
+pub(crate) fn new_buffer(capacity: usize) -> AlignedBuf {
+    let mut buf = AlignedBuf::with_capacity(capacity);
+    buf.resize(HEADER);
     buf
 }
 

@@ -10,8 +10,8 @@
 use super::append::{Taken, new_buffer};
 use super::group::{GroupHeader, HEADER, seal};
 use super::log::Wal;
-use super::options::SyncMethod;
 use crate::error::{Error, Result, Site};
+use crate::io::AlignedBuf;
 use crate::sync::{Arc, Ordering};
 use crate::types::Lsn;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Flush {
     /// Whether a leader is at work; it has the spare buffer then.
     running: bool,
     /// An empty group buffer.
-    spare: Vec<u8>,
+    spare: AlignedBuf,
     /// The greatest LSN asked for by [`Wal::request_flush`].
     requested: Lsn,
     /// Whether a waiting background flusher is to come back though nothing was asked for.
@@ -55,7 +55,7 @@ pub(crate) enum Caller {
 struct Turn<'a> {
     wal: &'a Wal,
     caller: Caller,
-    buf: Vec<u8>,
+    buf: AlignedBuf,
     written: Option<u64>,
     finished: bool,
 }
@@ -227,7 +227,7 @@ impl Wal {
     }
 
     /// Writes what was appended as one group and syncs it; returns its file bytes, `None` if there was nothing.
-    fn lead(&self, buf: &mut Vec<u8>) -> Result<Option<u64>> {
+    fn lead(&self, buf: &mut AlignedBuf) -> Result<Option<u64>> {
         let Some(taken) = self.tail.appender.lock().take(buf) else { return Ok(None) };
         // A poisoned log may lack bytes of what was appended.
         self.poison.check()?;
@@ -250,13 +250,12 @@ impl Wal {
         let crc = seal(buf, &header);
         debug_assert_eq!(buf.len() as u64, bytes, "a group is as long as its place");
         let failed = |e| Error::io("write log", None, e);
-        match self.options().sync_method {
-            SyncMethod::Dsync => slot.file.write_at_sync(buf, slot.at.offset).map_err(failed)?,
-            _ => {
-                slot.file.write_at(buf, slot.at.offset).map_err(failed)?;
-                if !cfg!(pagebox_break = "early_ack") {
-                    slot.file.sync_data().map_err(|e| Error::io("sync log", None, e))?;
-                }
+        if self.options().sync_method.in_one_call(&*slot.file) {
+            slot.file.write_at_sync(buf, slot.at.offset).map_err(failed)?;
+        } else {
+            slot.file.write_at(buf, slot.at.offset).map_err(failed)?;
+            if !cfg!(pagebox_break = "early_ack") {
+                slot.file.sync_data().map_err(|e| Error::io("sync log", None, e))?;
             }
         }
         // Poisoned meanwhile, by others than this log: what the records rely on may be lost (P9).

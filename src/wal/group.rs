@@ -4,6 +4,7 @@
 //! group before, so that the bytes of a recycled segment or of a timeline that a crash cut off never pass for the
 //! present.
 
+use crate::io::AlignedBuf;
 use crate::types::Lsn;
 
 /// Groups start at multiples of this and are padded to it: the greatest physical block in common use.
@@ -81,8 +82,8 @@ fn checksum(group: &[u8]) -> u32 {
 }
 
 /// Fills in the header of a group whose records already lie behind [`HEADER`] bytes in `group`, and pads it. `crc` and
-/// `len` of `header` are ignored. Returns the CRC. Never allocates if the capacity is a multiple of [`BLOCK`].
-pub(crate) fn seal(group: &mut Vec<u8>, header: &GroupHeader) -> u32 {
+/// `len` of `header` are ignored; the capacity is a multiple of [`BLOCK`]. Returns the CRC.
+pub(crate) fn seal(group: &mut AlignedBuf, header: &GroupHeader) -> u32 {
     debug_assert!(group.len() > HEADER, "a group holds at least one record");
     let len = (group.len() - HEADER) as u32;
     group[..4].copy_from_slice(&MAGIC);
@@ -95,6 +96,6 @@ pub(crate) fn seal(group: &mut Vec<u8>, header: &GroupHeader) -> u32 {
     group[48..HEADER].fill(0);
     let crc = checksum(group);
     group[4..8].copy_from_slice(&crc.to_le_bytes());
-    group.resize(group.len().next_multiple_of(BLOCK as usize), 0);
+    group.resize(group.len().next_multiple_of(BLOCK as usize));
     crc
 }

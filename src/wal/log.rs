@@ -117,7 +117,8 @@ impl Wal {
             Some(_) => return Err(Error::corrupted(Site::File(dir.into()), "not a directory")),
         }
         sync_entry(&*disk, dir)?;
-        let current = create_segment(&*disk, dir, WalPosition::FIRST.segment, options.segment_bytes)?;
+        let current = create_segment(&*disk, dir, WalPosition::FIRST.segment, &options)?;
+        options.sync_method.check(&*current.file)?;
         let state = State::new(VecDeque::new(), current, WalPosition::FIRST, Marks::new());
         Ok(Wal::start(disk, dir, store_id, incarnation, options, state))
     }

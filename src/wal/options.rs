@@ -2,22 +2,48 @@
 
 use super::group::{BLOCK, GROUP_MAX, HEADER};
 use crate::error::{Error, Result};
+use crate::io::{DiskFile, takes_direct};
 
 /// How a group of log records is made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SyncMethod {
-    /// The best one that works here: in this build [`SyncMethod::Fdatasync`].
+    /// The best one that works here: [`SyncMethod::DirectDsync`] where files can be written past the page cache, otherwise
+    /// [`SyncMethod::Fdatasync`]. Measured: docs/design.md, section 3.3.
     #[default]
     Auto,
     /// A write, then `fdatasync`.
     Fdatasync,
     /// One synced write (`RWF_DSYNC` where there is such a thing): one system call a group.
     Dsync,
-    /// Synced writes past the page cache. Not in this build: [`Error::InvalidOption`].
+    /// Synced writes past the page cache (`O_DIRECT`): one system call a group, no copy of it, and nothing else waits for
+    /// its blocks. [`Error::InvalidOption`] from the log's creation or opening where the file system has no such way.
     DirectDsync,
     /// Synced writes through io_uring. Not in this build: [`Error::InvalidOption`].
     IoUring,
+}
+
+impl SyncMethod {
+    /// Whether a group goes to `file` and is synced in one call.
+    pub(crate) fn in_one_call(self, file: &dyn DiskFile) -> bool {
+        match self {
+            SyncMethod::Auto => file.is_direct(),
+            SyncMethod::Fdatasync => false,
+            SyncMethod::Dsync | SyncMethod::DirectDsync | SyncMethod::IoUring => true,
+        }
+    }
+
+    /// Whether groups can be written to `file` in this way.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub(crate) fn check(self, file: &dyn DiskFile) -> Result<()> {
+        if self == SyncMethod::DirectDsync && !takes_direct(file) {
+            let reason = "DirectDsync is not to be had on this medium".to_owned();
+            return Err(Error::InvalidOption { option: "sync_method", reason });
+        }
+        Ok(())
+    }
 }
 
 /// The sizes of a log and how it syncs; a builder by value.
@@ -109,8 +135,8 @@ impl WalOptions {
             return wrong("max_log_bytes", reason);
         }
         match self.sync_method {
-            SyncMethod::Auto | SyncMethod::Fdatasync | SyncMethod::Dsync => Ok(()),
-            other => wrong("sync_method", format!("{other:?} is not to be had in this build")),
+            SyncMethod::IoUring => wrong("sync_method", "IoUring is not to be had in this build".to_owned()),
+            _ => Ok(()),
         }
     }
 }

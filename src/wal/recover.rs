@@ -21,7 +21,7 @@ use super::options::WalOptions;
 use super::place::{Marks, WalPosition, segment_path};
 use super::record::Record;
 use super::scan::Scanner;
-use super::segments::{Open, Retained, State};
+use super::segments::{Open, Retained, State, open_for_groups};
 use crate::error::{Error, Result, Site};
 use crate::io::{Disk, OpenMode};
 use crate::sync::Arc;
@@ -273,7 +273,8 @@ impl Wal {
         remove_unfinished(&*disk, dir)?;
         disk.sync_dir(dir).map_err(|e| Error::io("sync log directory", Some(dir), e))?;
         let end = tail.end;
-        let current = open_segment(&*disk, dir, end.segment, end.offset)?;
+        let current = open_segment(&*disk, dir, end.segment, end.offset, &options)?;
+        options.sync_method.check(&*current.file)?;
         let found = list_segments(&*disk, dir)?;
         let retained = retained(&found, &tail);
         let mut state = State::new(retained, current, end, tail.marks);
@@ -300,10 +301,10 @@ fn rewrite(disk: &dyn Disk, dir: &Path, tail: &LogTail) -> Result<()> {
     Ok(())
 }
 
-fn open_segment(disk: &dyn Disk, dir: &Path, seq: u64, offset: u64) -> Result<Open> {
+fn open_segment(disk: &dyn Disk, dir: &Path, seq: u64, offset: u64, options: &WalOptions) -> Result<Open> {
     let path = segment_path(dir, seq);
     let failed = |e| Error::io("open log segment", Some(&path), e);
-    let file = disk.open(&path, OpenMode::ReadWrite).map_err(failed)?;
+    let file = open_for_groups(disk, &path, OpenMode::ReadWrite, options).map_err(failed)?;
     let len = file.len().map_err(failed)?;
     Ok(Open { seq, file, len, offset })
 }
@@ -336,7 +337,7 @@ fn adopt(
     for &seq in found.iter().filter(|seq| **seq < keep_from || **seq > end) {
         let wanted = state.ready.len() as u64 + 1 < options.max_segments() / 2;
         if seq == state.next_seq() && wanted {
-            let open = open_segment(disk, dir, seq, 0)?;
+            let open = open_segment(disk, dir, seq, 0, options)?;
             if open.len == options.segment_bytes {
                 state.ready.push_back(open);
                 continue;

@@ -9,11 +9,11 @@
 //! flush takes `state` alone, so it never waits for a file being filled.
 
 use super::group::BLOCK;
-use super::options::WalOptions;
+use super::options::{SyncMethod, WalOptions};
 use super::place::{Marks, UNFINISHED, WalPosition, segment_path};
 use super::space::Space;
 use crate::error::{Error, Result};
-use crate::io::{Disk, DiskFile, OpenMode};
+use crate::io::{AlignedBuf, Disk, DiskFile, OpenMode};
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::Lsn;
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How much is zero-filled with one write.
-const FILL_BYTES: usize = 256 << 10;
+const FILL_BYTES: usize = 1 << 20;
 
 /// A segment wholly behind the current one.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Segments {
             }
             state.next_seq()
         };
-        let open = create_segment(&*self.disk, &self.dir, seq, self.options.segment_bytes)?;
+        let open = create_segment(&*self.disk, &self.dir, seq, &self.options)?;
         self.add_ready(open, space);
         Ok(Grown::Added)
     }
@@ -309,9 +309,7 @@ impl Segments {
                 self.disk.rename(&path, &target).map_err(|e| Error::io("recycle log segment", Some(&path), e))?;
                 let sync = self.disk.sync_dir(&self.dir);
                 sync.map_err(|e| Error::io("sync log directory", Some(&self.dir), e))?;
-                let file = self
-                    .disk
-                    .open(&target, OpenMode::ReadWrite)
+                let file = open_for_groups(&*self.disk, &target, OpenMode::ReadWrite, &self.options)
                     .map_err(|e| Error::io("open log segment", Some(&target), e))?;
                 return Ok(Some(Open { seq: to, file, len, offset: 0 }));
             }
@@ -348,14 +346,16 @@ impl Segments {
 
 /// Makes segment `seq`: zero-filled and synced under another name, then renamed, then the directory is synced. What
 /// fails leaves nothing behind that could be taken for a segment.
-pub(crate) fn create_segment(disk: &dyn Disk, dir: &std::path::Path, seq: u64, len: u64) -> Result<Open> {
+pub(crate) fn create_segment(disk: &dyn Disk, dir: &std::path::Path, seq: u64, options: &WalOptions) -> Result<Open> {
+    let len = options.segment_bytes;
     debug_assert!(len.is_multiple_of(BLOCK));
     let unfinished = dir.join(UNFINISHED);
-    let made = fill_segment(disk, &unfinished, len).and_then(|()| {
+    let made = fill_segment(disk, &unfinished, options).and_then(|()| {
         let path = segment_path(dir, seq);
         disk.rename(&unfinished, &path).map_err(|e| Error::io("name log segment", Some(&path), e))?;
         disk.sync_dir(dir).map_err(|e| Error::io("sync log directory", Some(dir), e))?;
-        disk.open(&path, OpenMode::ReadWrite).map_err(|e| Error::io("open log segment", Some(&path), e))
+        open_for_groups(disk, &path, OpenMode::ReadWrite, options)
+            .map_err(|e| Error::io("open log segment", Some(&path), e))
     });
     match made {
         Ok(file) => Ok(Open { seq, file, len, offset: 0 }),
@@ -371,14 +371,29 @@ pub(crate) fn create_segment(disk: &dyn Disk, dir: &std::path::Path, seq: u64, l
     }
 }
 
-fn fill_segment(disk: &dyn Disk, path: &std::path::Path, len: u64) -> Result<()> {
+/// Opens a file that groups are to go to, past the system's cache if the options have that or leave it open: nobody reads a
+/// group before the store is opened again, and each is whole blocks.
+pub(crate) fn open_for_groups(
+    disk: &dyn Disk,
+    path: &std::path::Path,
+    mode: OpenMode,
+    options: &WalOptions,
+) -> std::io::Result<Arc<dyn DiskFile>> {
+    match options.sync_method {
+        SyncMethod::Auto | SyncMethod::DirectDsync => disk.open_direct(path, mode),
+        _ => disk.open(path, mode),
+    }
+}
+
+fn fill_segment(disk: &dyn Disk, path: &std::path::Path, options: &WalOptions) -> Result<()> {
+    let len = options.segment_bytes;
     let failed = |op| move |e| Error::io(op, Some(path), e);
     if disk.kind(path).map_err(failed("look for unfinished log segment"))?.is_some() {
         disk.remove(path).map_err(failed("remove unfinished log segment"))?;
     }
-    let file = disk.open(path, OpenMode::CreateNew).map_err(failed("create log segment"))?;
+    let file = open_for_groups(disk, path, OpenMode::CreateNew, options).map_err(failed("create log segment"))?;
     file.allocate(0, len).map_err(failed("allocate log segment"))?;
-    let zeros = vec![0; FILL_BYTES.min(len as usize)];
+    let zeros = AlignedBuf::zeroed(FILL_BYTES.min(len as usize));
     let mut at = 0;
     while at < len {
         let n = zeros.len().min((len - at) as usize);

@@ -1,3 +1,4 @@
+use super::append::new_buffer;
 use super::group::{BLOCK, GROUP_OVERHEAD, GroupHeader, HEADER, seal};
 use super::place::{Marks, segment_number, segment_path};
 use super::space::Space;
@@ -109,8 +110,8 @@ fn a_group_reads_back_and_any_flipped_bit_shows() {
         len: 0,
         prev_crc: 77,
     };
-    let mut group = vec![0; HEADER];
-    group.extend((0..100u8).map(|i| i ^ 0x5A));
+    let mut group = new_buffer(BLOCK as usize);
+    (0..100u8).for_each(|i| group.extend_from_slice(&[i ^ 0x5A]));
     let crc = seal(&mut group, &header);
     assert_eq!(group.len() as u64, BLOCK);
     let read = GroupHeader::parse(&group).unwrap();
@@ -118,7 +119,7 @@ fn a_group_reads_back_and_any_flipped_bit_shows() {
     assert!(read.verify(&group) && !read.verify(&group[..163]));
     assert_eq!((read.end(), read.file_bytes()), (Lsn::new(1100), BLOCK));
     for bit in 0..(HEADER + 100) * 8 {
-        let mut flipped = group.clone();
+        let mut flipped = group.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(GroupHeader::parse(&flipped).is_none_or(|header| !header.verify(&flipped)), "bit {bit}");
     }
@@ -152,7 +153,6 @@ fn options_that_cannot_be_had_name_themselves() {
         (base.max_log_bytes(0), "max_log_bytes"),
         (base.max_log_bytes((64 << 20) - 1), "max_log_bytes"),
         (base.max_log_bytes(u64::MAX), "max_log_bytes"),
-        (base.sync_method(SyncMethod::DirectDsync), "sync_method"),
         (base.sync_method(SyncMethod::IoUring), "sync_method"),
     ];
     for (options, name) in table {
@@ -242,10 +242,10 @@ mod chain {
         let mut buffer = Vec::new();
         let piece = Piece { kind: 64, op: 0, class: 0, init: false, page: 1, payload: vec![7; 34] };
         let record = super::build(&mut buffer, &[piece]);
-        let mut group = vec![0; HEADER];
+        let mut group = new_buffer(BLOCK as usize);
         group.extend_from_slice(record);
         let crc = seal(&mut group, &header);
-        (group, crc)
+        (group.to_vec(), crc)
     }
 
     /// A log of one sound group of incarnation 3, and behind it the one that `change` makes of a sound second one.
