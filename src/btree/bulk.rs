@@ -305,7 +305,8 @@ impl<'t> BulkLoad<'t> {
                 break;
             }
             let mut room = self.inner.reserve(bytes)?;
-            let beside = Beside { places: &places, drafts: &portion.drafts, gone: &[] };
+            let drafts = &portion.drafts;
+            let beside = Beside { places: &places, drafts, gone: &[], pairs: portion.records };
             match self.inner.try_link(&portion.leaves, beside, &mut room, bytes) {
                 Ok(Linked::Done(lsn)) => {
                     (self.lsn, self.loaded) = (lsn, self.loaded + portion.records);

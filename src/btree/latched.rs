@@ -235,10 +235,10 @@ impl Inner {
                 self.pool.allocator().check_frees(gate, gone.iter().flat_map(Reference::runs).copied())?;
             }
             let position = self.position();
-            let mut pages: Vec<&mut PageMut<'_>> = Vec::with_capacity(leaves.len());
+            let mut pages: Vec<(&Inner, &mut PageMut<'_>)> = Vec::with_capacity(leaves.len());
             for (leaf, _) in leaves.iter_mut().zip(&changed).filter(|(_, changed)| **changed) {
                 leaf.page.begin_change(position);
-                pages.push(&mut leaf.page);
+                pages.push((leaf.groups.first().map_or(self, |group| group.inner), &mut leaf.page));
             }
             let lsn = self.append(room.take(), bytes);
             if let Some(gate) = &gate {
@@ -246,10 +246,11 @@ impl Inner {
             }
             let mut at = 0;
             for part in record.parts().filter(|part| part.kind == PageKind::BTREE) {
-                while pages[at].id() != part.page {
+                while pages[at].1.id() != part.page {
                     at += 1;
                 }
-                if let Err(error) = ops::apply(part.op, pages[at].writer(), part.page, part.payload) {
+                let (tree, page) = &mut pages[at];
+                if let Err(error) = ops::apply(part.op, page.writer(), part.page, part.payload) {
                     self.pool.poison(&format!(
                         "{:?} did not take what was logged for it: {}",
                         part.page,
@@ -257,8 +258,13 @@ impl Inner {
                     ));
                     return Err(damaged(part.page, reason(error)));
                 }
+                match part.op {
+                    ops::INSERT => tree.count(1, 0),
+                    ops::REMOVE => tree.count(0, 1),
+                    _ => {}
+                }
             }
-            for page in pages {
+            for (_, page) in pages {
                 page.finish_change(lsn);
             }
             Ok((lsn, leaves.iter().filter(|leaf| leaf.left_sparse()).map(|leaf| leaf.first).collect()))

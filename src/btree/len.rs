@@ -1,4 +1,4 @@
-//! Counting: the leaves under one inner node together, some dozens at a time.
+//! Counting where nobody has kept count ([`super::count`]): the leaves under one inner node together, some dozens at a time.
 //!
 //! A leaf's count lies in its first cache line, and where the leaves are, their parent knows: so the lines are asked for some
 //! leaves ahead, and what a count takes is a line's worth of memory a leaf, where going down to each leaf took four waits.
@@ -8,6 +8,7 @@
 //! The parent must stay in memory meanwhile. So no more leaves are counted together than can be read without driving it out,
 //! however many it has.
 
+use super::count::Mark;
 use super::cursor::{Take, Window};
 use super::descend::{Seek, sound, wrong_level};
 use super::leaf_copy::{Keep, Kept};
@@ -16,6 +17,7 @@ use crate::error::Result;
 use crate::page::bytes::OutOfBounds;
 use crate::page::slotted::SlottedPage;
 use crate::pool::{Interrupt, PageView};
+use crate::sync::Ordering;
 
 /// So many leaves ahead of the one that is counted are asked for.
 const AHEAD: usize = 12;
@@ -26,11 +28,34 @@ const ATTEMPTS: usize = 4;
 
 impl BTree {
     /// Counts the pairs: each that is there all along once, and none that never is; exact when nothing writes meanwhile. Cost:
-    /// reads the first cache line of every leaf, some 100 ns each in a tree larger than the processor's caches.
+    /// reads the first cache line of every leaf, some 100 ns each in a tree larger than the processor's caches. A tree of a
+    /// store does so once, and then knows ([`Tree::len`](crate::Tree::len)).
     ///
     /// # Errors
     /// See [`BTree::get`].
     pub fn len(&self) -> Result<u64> {
+        let before = self.counted_len()?;
+        if let Some((_, Some(n))) = before {
+            return Ok(n);
+        }
+        let n = self.count_all()?;
+        if let (Some(count), Some((mark, _))) = (&self.inner.count, before)
+            && count.mark() == Some(mark)
+        {
+            count.settle(mark, n);
+        }
+        Ok(n)
+    }
+
+    /// How many pairs were counted as they came and went, and the moment of which that is said.
+    pub(crate) fn counted_len(&self) -> Result<Option<(Mark, Option<u64>)>> {
+        self.inner.pool.check_poison()?;
+        // Relaxed: who drops it waits for nobody. Leaf by leaf it shows what has become of it.
+        let count = self.inner.count.as_ref().filter(|_| !self.inner.dropped.load(Ordering::Relaxed));
+        Ok(count.and_then(|count| count.mark().map(|mark| (mark, count.at(mark)))))
+    }
+
+    fn count_all(&self) -> Result<u64> {
         let (mut window, mut copy, mut fence, mut n) =
             (Window::new(Vec::new(), None), Kept::new(Keep::Count), Vec::new(), 0);
         while let Some(there) = &mut window {

@@ -34,6 +34,8 @@ pub(super) struct Beside<'a> {
     pub(super) drafts: &'a [Draft<'a>],
     /// Large values that go.
     pub(super) gone: &'a [Reference],
+    /// Pairs in those nodes that were written already.
+    pub(super) pairs: u64,
 }
 
 /// Starts the part of a node in a record.
@@ -58,7 +60,7 @@ impl Inner {
     ) -> Result<Lsn> {
         scratch::with(|buffer| {
             let mut record = RecordBuilder::new(buffer);
-            let Beside { places, drafts, gone } = beside;
+            let Beside { places, drafts, gone, pairs } = beside;
             let mut space = !places.is_empty() || !drafts.is_empty() || !gone.is_empty();
             for &(id, class) in places {
                 record.begin_part(PageKind::SPACE, ALLOCATE, class, false, id);
@@ -98,7 +100,7 @@ impl Inner {
                     self.settle_space(gate, &drafts, gone, lsn);
                 }
             };
-            let lsn = self.log_and_apply(room, record.finish(), parts, allocator, beside)?;
+            let lsn = self.log_and_apply(room, record.finish(), parts, pairs, allocator, beside)?;
             gone.iter().for_each(|value| self.forget_value(value));
             Ok(lsn)
         })
@@ -111,6 +113,7 @@ impl Inner {
         room: Option<LogRoom<'_>>,
         record: &[u8],
         mut parts: Vec<Part<'_, '_>>,
+        mut pairs: u64,
         allocator: impl Fn(PageId, u8, Lsn),
         beside: impl FnOnce(Lsn),
     ) -> Result<Lsn> {
@@ -122,16 +125,25 @@ impl Inner {
             }
         }
         let lsn = self.append(room, record);
+        let mut before = 0;
         for part in &mut parts {
             let id = part.page.id();
+            if part.op != ops::INIT {
+                before += self.pairs_in(part.page.reader());
+            }
             if part.op != LET_GO
                 && let Err(error) = ops::apply(part.op, part.page.writer(), id, part.payload)
             {
                 self.pool.poison(&format!("page {id} did not take what was logged for it: {}", reason(error)));
                 return Err(damaged(id, reason(error)));
             }
+            if space_op(part.op) != Some(RELEASE) {
+                pairs += self.pairs_in(part.page.reader());
+            }
             allocator(id, part.op, lsn);
         }
+        // What only moved is no change.
+        self.count(pairs.saturating_sub(before), before.saturating_sub(pairs));
         beside(lsn);
         for part in parts.iter_mut().filter(|part| part.op != LET_GO) {
             part.page.finish_change(lsn);

@@ -34,6 +34,7 @@
 mod batch;
 mod bulk;
 mod check;
+mod count;
 mod create;
 mod create_in;
 mod cursor;
@@ -104,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) dropped: AtomicBool,
     /// What the steps of a drop go past; held for a step.
     aside: Mutex<cut::Aside>,
+    /// How many pairs there are, if all who change the tree share this.
+    count: Option<Box<count::Count>>,
 }
 
 impl BTree {
@@ -113,8 +116,22 @@ impl BTree {
     pub fn open(pool: Arc<BufferPool>, log: Option<Arc<dyn RedoLog>>, tree: TreeId, root: PageId) -> BTree {
         let root_swip = AtomicSwip::new(Swip::evicted(root, SizeClass::ZERO));
         let (untidy, dropped) = (merge::Untidy::default(), AtomicBool::new(false));
-        let aside = Mutex::default();
-        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped, aside }) }
+        let (aside, count) = (Mutex::default(), None);
+        BTree { inner: Arc::new(Inner { pool, log, tree, root, root_swip, untidy, dropped, aside, count }) }
+    }
+
+    /// With its pairs counted by those who change it, so that [`BTree::len`] is no work: for a handle that has no clones yet,
+    /// if from here on every change to the tree is made through its clones. `empty`: it has no pair.
+    #[must_use]
+    pub fn counted(mut self, empty: bool) -> BTree {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            let count = Box::new(count::Count::new());
+            if empty && let Some(mark) = count.mark() {
+                count.settle(mark, 0);
+            }
+            inner.count = Some(count);
+        }
+        self
     }
 
     /// The tree's number.

@@ -461,6 +461,11 @@ impl Inner {
                 return Err(damaged(page.id(), reason(error)));
             }
             page.finish_change(lsn);
+            match (edit.new, at) {
+                (Some(_), Search::Found(_)) => {}
+                (Some(_), Search::Insert(_)) => self.count(1, 0),
+                (None, _) => self.count(0, 1),
+            }
             let learnt = edit.known.is_some() && gone.is_some();
             Ok(Outcome { applied: true, existed: matches!(at, Search::Found(_)), lsn, sparse, gone, learnt })
         })

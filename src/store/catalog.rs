@@ -181,7 +181,7 @@ impl Catalog {
         let entry = self.tree.get(name.as_bytes())?.map(|entry| Entry::decode(&entry)).transpose()?;
         let (tree, lsn) = match entry {
             Some(Entry { id, root, dropped: false }) => {
-                (BTree::open(engine.pool.clone(), redo_log(engine), id, root), Lsn::NONE)
+                (BTree::open(engine.pool.clone(), redo_log(engine), id, root).counted(false), Lsn::NONE)
             }
             _ if !create => return Ok(None),
             former => {
@@ -208,7 +208,8 @@ impl Catalog {
         }
         let id = TreeId::new(id);
         let entry = |root| Entry { id, root, dropped: false }.encode().to_vec();
-        self.tree.create_in(name.as_bytes(), id, entry)
+        let (tree, lsn) = self.tree.create_in(name.as_bytes(), id, entry)?;
+        Ok((tree.counted(true), lsn))
     }
 
     /// The entry of a dropped tree makes way for a new tree of that name.

@@ -90,13 +90,24 @@ impl Check<'_> {
                 self.values.extend(values);
                 self.damages.extend(errors);
             } else {
-                self.tree(&tree)?;
+                let handle = catalog.registry.lock().values().find(|tree| tree.id() == id).cloned();
+                let counted = handle.as_ref().map_or(Ok(None), BTree::counted_len)?;
+                let records = self.tree(&tree)?;
+                // Only if nothing was counted meanwhile: then there were as many all along.
+                if let (Some(handle), Some((mark, Some(n)))) = (&handle, counted)
+                    && n != records
+                    && handle.counted_len()?.is_some_and(|(now, _)| now == mark)
+                {
+                    let detail = format!("the root of a tree of {records} pairs, of which {n} were counted");
+                    self.damages.push(Error::corrupted(Site::Page(root), detail));
+                }
             }
         }
         Ok(())
     }
 
-    fn tree(&mut self, tree: &BTree) -> Result<()> {
+    /// Checks one tree; how many pairs it has.
+    fn tree(&mut self, tree: &BTree) -> Result<u64> {
         let TreeCheck { pages, records, errors, values, .. } = tree.check()?;
         self.report.trees += 1;
         self.report.tree_pages += pages.len() as u64;
@@ -105,7 +116,7 @@ impl Check<'_> {
         self.values.extend(values);
         self.pages.extend(pages);
         self.damages.extend(errors);
-        Ok(())
+        Ok(records)
     }
 
     /// Every page of a tree as it lies on disk, once everything changed is written out.
