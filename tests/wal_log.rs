@@ -4,7 +4,7 @@ mod wal_support;
 
 use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode, WriteObserver};
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
-use pagebox::wal::{LogPressure, SyncMethod, Wal};
+use pagebox::wal::{LogPressure, RecoveryPoint, SyncMethod, Wal};
 use pagebox::{Error, Lsn, Result};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -509,6 +509,30 @@ fn the_age_of_the_oldest_unsynced_append_is_known() {
     let log = create(&sim, small()).unwrap();
     append(&log, 1, 0).unwrap();
     assert_eq!(log.oldest_unsynced_age(), None, "no clock where a seed decides everything");
+}
+
+/// What recycling keeps ready is kept by the next open too: a removal there was 20 ms of each opening.
+#[test]
+fn an_open_keeps_the_segments_that_recycling_kept() {
+    let (_, disk) = sim();
+    let dir = Path::new(DIR);
+    let options = small();
+    let log = create(&disk, options).unwrap();
+    while log.stats().retained_segments < 6 {
+        append(&log, 1, 4000).unwrap();
+        log.commit(Lsn::MAX).unwrap();
+    }
+    log.release_below(log.durable_lsn()).unwrap();
+    let ready = log.stats().ready_segments;
+    assert_eq!(ready, 4, "half of the log");
+    let from = log.oldest();
+    drop(log);
+    let names = disk.list(dir).unwrap();
+    let point = RecoveryPoint { from, accepted_end: from.lsn, ..first_point() };
+    let (tail, _) = scan(&*disk, dir, &point).unwrap();
+    let log = Wal::open_at(Arc::clone(&disk), dir, STORE, tail, 2, options).unwrap();
+    assert_eq!(log.stats().ready_segments, ready);
+    assert_eq!(disk.list(dir).unwrap(), names);
 }
 
 #[test]

@@ -335,8 +335,7 @@ fn adopt(
     }
     let end = state.current.seq;
     for &seq in found.iter().filter(|seq| **seq < keep_from || **seq > end) {
-        let wanted = state.ready.len() as u64 + 1 < options.max_segments() / 2;
-        if seq == state.next_seq() && wanted {
+        if seq == state.next_seq() && state.keeps_ready(options) && state.total() < options.max_segments() {
             let open = open_segment(disk, dir, seq, 0, options)?;
             if open.len == options.segment_bytes {
                 state.ready.push_back(open);

@@ -53,9 +53,14 @@ impl<'a> Scanner<'a> {
         Ok(self.source(seq)?.is_some())
     }
 
-    /// Loads the group at `offset` of segment `seq`, if one with a fitting CRC is there. Of which log, and whether it is
-    /// of the present, is for the caller to judge.
-    pub(crate) fn load(&mut self, seq: u64, offset: u64) -> Result<Option<GroupHeader>> {
+    /// Loads the group at `offset` of segment `seq`, if one with a fitting CRC is there that `wanted` likes by its header: of
+    /// any other no more than that is read.
+    pub(crate) fn load(
+        &mut self,
+        seq: u64,
+        offset: u64,
+        wanted: impl Fn(&GroupHeader) -> bool,
+    ) -> Result<Option<GroupHeader>> {
         let Some((file, len)) = self.source(seq)? else { return Ok(None) };
         let rest = len.saturating_sub(offset);
         if rest < HEADER as u64 {
@@ -67,7 +72,7 @@ impl<'a> Scanner<'a> {
         self.buf.resize(first, 0);
         let got = file.read_at(&mut self.buf, offset).map_err(failed)?;
         self.buf.truncate(got);
-        let Some(header) = GroupHeader::parse(&self.buf) else { return Ok(None) };
+        let Some(header) = GroupHeader::parse(&self.buf).filter(wanted) else { return Ok(None) };
         // `parse` bounds the length; the file does so too, before memory is taken.
         let whole = HEADER + header.len as usize;
         if whole as u64 > rest {
@@ -105,13 +110,13 @@ impl<'a> Scanner<'a> {
     ) -> Result<Option<(GroupHeader, WalPosition, WalPosition)>> {
         let Some(after) = at.segment.checked_add(1) else { return Ok(None) };
         for (segment, offset) in [(at.segment, at.offset), (after, 0)] {
-            let Some(header) = self.load(segment, offset)? else { continue };
-            if header.start == at.lsn && header.prev_crc == at.prev_crc && accept(&header) {
-                let place = WalPosition { segment, offset, ..*at };
-                let offset = offset.saturating_add(header.file_bytes());
-                let behind = WalPosition { lsn: header.end(), segment, offset, prev_crc: header.crc };
-                return Ok(Some((header, place, behind)));
-            }
+            let continues =
+                |header: &GroupHeader| header.start == at.lsn && header.prev_crc == at.prev_crc && accept(header);
+            let Some(header) = self.load(segment, offset, continues)? else { continue };
+            let place = WalPosition { segment, offset, ..*at };
+            let offset = offset.saturating_add(header.file_bytes());
+            let behind = WalPosition { lsn: header.end(), segment, offset, prev_crc: header.crc };
+            return Ok(Some((header, place, behind)));
         }
         Ok(None)
     }
@@ -133,7 +138,7 @@ impl<'a> Scanner<'a> {
             for (i, block) in chunk[..got].chunks(BLOCK as usize).enumerate() {
                 let Some(header) = GroupHeader::parse(block).filter(&wanted) else { continue };
                 let place = at + i as u64 * BLOCK;
-                if self.load(seq, place)?.is_some() {
+                if self.load(seq, place, &wanted)?.is_some() {
                     return Ok(Some(header));
                 }
             }

@@ -87,8 +87,14 @@ impl State {
         State { retained, current, ready: VecDeque::new(), end, marks, pressure_at: 0, nudged: false }
     }
 
-    fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.retained.len() as u64 + 1 + self.ready.len() as u64
+    }
+
+    /// Whether one more segment is to stand ready, rather than be removed: up to half of the log. One rule for those that are
+    /// recycled and those that an opening finds; else each opening would remove what the closing had kept.
+    pub(crate) fn keeps_ready(&self, options: &WalOptions) -> bool {
+        (self.ready.len() as u64) < (options.max_segments() / 2).max(2)
     }
 
     /// The number the next new segment gets.
@@ -268,8 +274,7 @@ impl Segments {
                     break;
                 }
                 let seq = oldest.seq;
-                let keep = (state.ready.len() as u64) < (self.options.max_segments() / 2).max(2);
-                let recycle_to = keep.then(|| state.next_seq());
+                let recycle_to = state.keeps_ready(&self.options).then(|| state.next_seq());
                 // Nobody is to be led to it from here on; readers hold back what they need.
                 state.marks.forget_below(seq + 1);
                 (seq, recycle_to)
