@@ -114,7 +114,10 @@ fn reads_and_updates_allocate_nothing() {
         all(|n| assert!(!tree.insert(key(n), value).expect("insert")));
     };
     update(1);
-    assert_eq!(allocations(|| update(2)), 0, "insert of an existing size");
+    // The first time in its life that a thread waits for a lock, the locks' library makes a place for it to sleep: on a busy
+    // machine that may be during one of these, but not of each.
+    let counts = [2, 3, 4].map(|by| allocations(|| update(by)));
+    assert!(counts.contains(&0) && counts.iter().sum::<u64>() <= 4, "insert of an existing size: {counts:?}");
 }
 
 /// Reads of other threads, and their log flushes, share nothing that has to grow.

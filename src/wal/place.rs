@@ -42,14 +42,24 @@ pub(crate) fn segment_number(path: &Path) -> Option<u64> {
 
 /// A sparse index of group starts, ascending: one entry for every so many file bytes, the oldest dropped as their
 /// segments go, every second one dropped when it grows too long.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Marks {
+    /// Has room for all it may hold: an append that leads a flush, perhaps under latches, is to allocate nothing.
     list: std::collections::VecDeque<WalPosition>,
     spacing: u64,
 }
 
 /// The most entries a [`Marks`] holds, 160 KiB, unless there are more segments.
 const MARKS_MAX: usize = 5_000;
+
+/// With the room that a copy of a `VecDeque` does not keep: an opening copies what it found.
+impl Clone for Marks {
+    fn clone(&self) -> Marks {
+        let mut marks = Marks { spacing: self.spacing, ..Marks::new() };
+        marks.list.extend(&self.list);
+        marks
+    }
+}
 
 impl Marks {
     pub(crate) fn new() -> Marks {
@@ -87,6 +97,12 @@ impl Marks {
         while self.list.front().is_some_and(|mark| mark.segment < segment) {
             self.list.pop_front();
         }
+    }
+
+    /// How many more it takes before it allocates.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.list.capacity() - self.list.len()
     }
 
     pub(crate) fn first(&self) -> Option<WalPosition> {

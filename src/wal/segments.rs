@@ -113,7 +113,11 @@ impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, options: WalOptions, state: State, space: &Space) -> Segments {
         let segments =
             Segments { disk, dir, options, admin: Mutex::new(()), state: Mutex::new(state), taken: Condvar::new() };
-        let state = segments.state.lock();
+        let mut state = segments.state.lock();
+        // A flush moves segments from the one to the other, and is to allocate nothing.
+        let most = usize::try_from(segments.options.max_segments()).unwrap_or(usize::MAX).min(4096);
+        state.retained.reserve(most);
+        state.ready.reserve(most);
         space.grow(segments.capacity(&state));
         segments.update_floor(&state, space);
         drop(state);

@@ -174,6 +174,13 @@ fn only_segment_names_are_taken_for_segments() {
 }
 
 #[test]
+fn copied_marks_have_room_too() {
+    let mut marks = Marks::new();
+    marks.offer(WalPosition::FIRST);
+    assert!(marks.room() >= 4_999 && marks.clone().room() == marks.room());
+}
+
+#[test]
 fn marks_stay_few_and_answer_with_the_greatest_below() {
     let at =
         |i: u64| WalPosition { lsn: Lsn::new(1 + i * 100), segment: i / 100, offset: (i % 100) * 65_536, prev_crc: 0 };
