@@ -74,6 +74,7 @@ pub(crate) use merge::sparse_leaves;
 pub(crate) use range::Cursor;
 pub use range::Range;
 pub use redo::BTreeRedo;
+pub(crate) use redo::redo_part;
 pub use remove_range::RangeStep;
 pub use value::Reference;
 pub(crate) use value::extent_of;

@@ -13,9 +13,14 @@ pub struct BTreeRedo;
 
 impl RedoHandler for BTreeRedo {
     fn redo(&self, page: &mut [u8], lsn: Lsn, part: &Part<'_>) -> Result<()> {
-        ops::apply(part.op, PageWriter::from_slice(page), part.page, part.payload)
-            .map_err(|error| damaged(part.page, &format!("redo of {lsn}, op {}: {}", part.op, reason(error))))
+        redo_part(PageWriter::from_slice(page), lsn, part)
     }
+}
+
+/// [`BTreeRedo`] in the page where it lies.
+pub(crate) fn redo_part(page: PageWriter<'_>, lsn: Lsn, part: &Part<'_>) -> Result<()> {
+    ops::apply(part.op, page, part.page, part.payload)
+        .map_err(|error| damaged(part.page, &format!("redo of {lsn}, op {}: {}", part.op, reason(error))))
 }
 
 pub(super) fn reason(error: EditError) -> &'static str {

@@ -3,7 +3,7 @@
 //! | step | writes |
 //! |---|---|
 //! | the newest valid superblock; the log either copy needs is there | nothing |
-//! | the log is read from the redo place to its end, and judged ([`wal::scan`]) | nothing |
+//! | the log is read from the redo place to its end, and judged ([`wal::scan`]); pages that redo will want are asked for ([`super::ahead`]) | nothing |
 //! | the accepted tail of the log is written again and synced ([`Wal::open_at`]) | log bytes that are there already |
 //! | pages of double-write batches not known to be in place are restored if torn, and synced ([`FilePageStore::open`]) | those pages |
 //! | the allocator: snapshot, then the allocations and frees behind S | nothing |
@@ -18,18 +18,19 @@
 //! from that record on, skipped or not: what the cache returns after a failed sync is not proof of being on disk. A page
 //! whose LSN lies beyond the end of the log proves that the log has lost what was durable: `Corrupted`.
 
+use super::ahead::Ahead;
 use super::engine::LogForPool;
 use super::files::Files;
 use super::options::{Progress, StoreOptions};
 use super::superblock::{Found, Superblock};
-use crate::btree::{BTreeRedo, extent_of};
+use crate::btree::{extent_of, redo_part};
 use crate::error::{Error, Result, Site};
 use crate::io::{Disk, DiskFile};
 use crate::page::header;
 use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore, NoLog, PageStore, PoolOptions, Snapshot};
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId, PageKind};
-use crate::wal::{self, LogTail, Part, Record, RecoveryPoint, RedoHandler, Wal, WalOptions};
+use crate::wal::{self, LogTail, Part, Record, RecoveryPoint, Wal, WalOptions};
 
 /// What comes out.
 pub(crate) struct Recovered {
@@ -148,7 +149,15 @@ impl Source<'_> {
             self.options.report(Progress::LogScanned { bytes });
         };
         let point = self.point();
-        let tail = wal::scan(&**self.disk, &self.files.wal, &point, |_, _, _| Ok(()), report)?;
+        let newest = &self.found.newest;
+        // What is read past the system's cache finds nothing in it.
+        let pages = if self.options.direct_io { 0 } else { self.options.memory / newest.page_size as usize };
+        let mut ahead = Ahead::new(&**self.page_file, newest.page_size, newest.redo, pages);
+        let ask = |_, lsn, record: &Record<'_>| {
+            ahead.record(lsn, record);
+            Ok(())
+        };
+        let tail = wal::scan(&**self.disk, &self.files.wal, &point, ask, report)?;
         if !point.end_known || tail.end().lsn == self.found.newest.redo {
             return Ok(tail);
         }
@@ -198,7 +207,7 @@ impl Source<'_> {
     /// those of all trees that they made: one may be gone again, and numbers are never used twice.
     fn redo(&self, pool: &BufferPool, end: Lsn, of: u64) -> Result<(u64, u32)> {
         let newest = &self.found.newest;
-        let mut redo = Redo { pool, end, snapshot: newest.snapshot_lsn, next_tree: 0, scratch: Vec::new() };
+        let mut redo = Redo { pool, end, snapshot: newest.snapshot_lsn, next_tree: 0 };
         let mut records = 0;
         let apply = |start: Lsn, lsn: Lsn, record: &Record<'_>| {
             if lsn > newest.redo {
@@ -249,7 +258,6 @@ struct Redo<'a> {
     snapshot: Lsn,
     /// Above the number of every tree of which a record made a page.
     next_tree: u32,
-    scratch: Vec<u8>,
 }
 
 /// The operations of [`PageKind::SPACE`] parts.
@@ -289,14 +297,9 @@ impl Redo<'_> {
             return Ok(());
         }
         page.begin_change(start);
-        let applied = page.edit(&mut self.scratch, |bytes| {
-            parts.iter().try_for_each(|part| match handler(part.kind) {
-                Some(handler) => handler.redo(bytes, lsn, part),
-                None => {
-                    let detail = format!("a part of unknown kind {}", part.kind.get());
-                    Err(Error::corrupted(Site::Log(start), detail))
-                }
-            })
+        let applied = parts.iter().try_for_each(|part| match part.kind {
+            PageKind::BTREE => redo_part(page.writer(), lsn, part),
+            kind => Err(Error::corrupted(Site::Log(start), format!("a part of unknown kind {}", kind.get()))),
         });
         if first.init && first.kind == PageKind::BTREE {
             let tree = page.reader().u32(header::TREE).unwrap_or_default();
@@ -316,13 +319,5 @@ impl Redo<'_> {
             SPACE_FREE => allocator.replay_free_of(extent_of(part)?, lsn),
             op => Err(Error::corrupted(Site::Log(lsn), format!("unknown operation {op} on free space"))),
         }
-    }
-}
-
-/// The handler that redoes the records of pages of `kind`.
-fn handler(kind: PageKind) -> Option<&'static dyn RedoHandler> {
-    match kind {
-        PageKind::BTREE => Some(&BTreeRedo),
-        _ => None,
     }
 }
