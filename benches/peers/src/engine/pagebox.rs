@@ -35,7 +35,8 @@ fn missing(e: pagebox::Error) -> Fail {
 }
 
 pub fn open(setup: &Setup) -> Result<Pagebox> {
-    let log = (setup.cache_bytes / 4).clamp(64 << 20, 1 << 30);
+    // As long as memory, so that writes that wait for nothing do not wait for a checkpoint of all of it.
+    let log = setup.cache_bytes.clamp(64 << 20, 4 << 30);
     let memory = usize::try_from(setup.cache_bytes)?;
     let options =
         Store::options().memory(memory).durability(durability(setup.commit)).direct_io(setup.direct).max_log_bytes(log);
