@@ -44,7 +44,8 @@ pub fn open(setup: &Setup) -> Result<Pagebox> {
     let tree = store.tree("records")?;
     let lend = setup.longest.1 >= 4096;
     let settings = format!(
-        "memory {} MiB; {:?}; {}; max_log_bytes {} MiB; page size {} B; sync method Auto; reads {}; sorted loads by {}",
+        "commit {}; memory {} MiB; {:?}; {}; max_log_bytes {} MiB; page size {} B; sync method Auto; reads {}; sorted loads by {}",
+        env!("PAGEBOX_COMMIT"),
         setup.cache_bytes >> 20,
         durability(setup.commit),
         if setup.direct { "direct I/O" } else { "page cache" },
