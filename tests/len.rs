@@ -115,3 +115,27 @@ fn the_first_to_ask_may_ask_amid_changes() {
         assert_eq!(tree.len().unwrap(), walked(&tree), "round {round}");
     }
 }
+
+/// A batch that takes one pair and brings another is one change: there is always one.
+#[test]
+fn a_batch_counts_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().open(dir.path().join("s")).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("a", "x").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..20_000 {
+                let (goes, comes) = if i % 2 == 0 { ("a", "b") } else { ("b", "a") };
+                let mut batch = Batch::new();
+                batch.remove(&tree, goes).insert(&tree, comes, "x");
+                store.apply(&batch).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(tree.len().unwrap(), 1);
+        }
+    });
+}

@@ -24,18 +24,23 @@ const ATTEMPTS: usize = 64;
 /// No base yet: no tree has as many pairs.
 const UNKNOWN: u64 = u64::MAX;
 
-/// What one thread, or some, have counted since the tree was opened. Both only grow.
+/// What one thread, or some, have counted since the tree was opened. All only grow.
 #[derive(Debug, Default)]
 struct Stripe {
     added: AtomicU64,
     removed: AtomicU64,
+    /// Changes that both add and take away, a batch's: those that have begun to be counted, and those that have been.
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
-/// The sums of all stripes at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The sums of all stripes at one moment, when no change was half counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     added: u64,
     removed: u64,
+    begun: u64,
+    ended: u64,
 }
 
 /// The count of one tree. Memory: 2 KiB.
@@ -51,25 +56,35 @@ impl Count {
         Count { stripes: Default::default(), base: AtomicU64::new(UNKNOWN) }
     }
 
-    /// Counts `added` new pairs and `removed` ones, whose leaves are latched.
+    /// Counts what one change adds and takes away, whose leaves are latched, as one.
     #[inline]
     pub(crate) fn change(&self, added: u64, removed: u64) {
         let mine = &self.stripes[stripe()];
-        // Release: pairs with the Acquire in `sums`, so that who sees the count finds the leaves latched or changed.
+        let both = added > 0 && removed > 0;
+        // Release, all of them: they pair with the Acquire in `sums`, so that who sees one finds the leaves latched or changed, and
+        // what was counted before it.
+        if both {
+            mine.begun.fetch_add(1, Ordering::Release);
+        }
         if added > 0 {
             mine.added.fetch_add(added, Ordering::Release);
         }
         if removed > 0 {
             mine.removed.fetch_add(removed, Ordering::Release);
         }
+        if both {
+            mine.ended.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn sums(&self) -> Mark {
-        let mut mark = Mark { added: 0, removed: 0 };
+        let mut mark = Mark::default();
         for stripe in &self.stripes {
             // Acquire: pairs with the Release in `change`.
             mark.added += stripe.added.load(Ordering::Acquire);
             mark.removed += stripe.removed.load(Ordering::Acquire);
+            mark.begun += stripe.begun.load(Ordering::Acquire);
+            mark.ended += stripe.ended.load(Ordering::Acquire);
         }
         mark
     }
@@ -79,8 +94,8 @@ impl Count {
         let mut last = self.sums();
         for _ in 0..ATTEMPTS {
             let again = self.sums();
-            // Both grow only: what is the same twice was so all along in between.
-            if again == last {
+            // All grow only: what is the same twice was so all along in between.
+            if again == last && last.begun == last.ended {
                 return Some(last);
             }
             last = again;
@@ -102,7 +117,7 @@ impl Count {
 }
 
 impl Inner {
-    /// Counts what a record adds to this tree or takes from it, whose leaves are latched.
+    /// Counts all that a record adds to this tree and takes from it, whose leaves are latched.
     #[inline]
     pub(super) fn count(&self, added: u64, removed: u64) {
         if let Some(count) = &self.count

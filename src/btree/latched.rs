@@ -244,6 +244,8 @@ impl Inner {
             if let Some(gate) = &gate {
                 self.settle_space(gate, &drafts, gone, lsn);
             }
+            // By tree: what a batch does to one is counted at once.
+            let mut counts: Vec<(&Inner, u64, u64)> = Vec::new();
             let mut at = 0;
             for part in record.parts().filter(|part| part.kind == PageKind::BTREE) {
                 while pages[at].1.id() != part.page {
@@ -258,12 +260,15 @@ impl Inner {
                     ));
                     return Err(damaged(part.page, reason(error)));
                 }
-                match part.op {
-                    ops::INSERT => tree.count(1, 0),
-                    ops::REMOVE => tree.count(0, 1),
-                    _ => {}
+                if !counts.last().is_some_and(|(last, ..)| std::ptr::eq(*last, *tree)) {
+                    counts.push((tree, 0, 0));
+                }
+                if let Some((_, added, removed)) = counts.last_mut() {
+                    *added += u64::from(part.op == ops::INSERT);
+                    *removed += u64::from(part.op == ops::REMOVE);
                 }
             }
+            counts.iter().for_each(|(tree, added, removed)| tree.count(*added, *removed));
             for (_, page) in pages {
                 page.finish_change(lsn);
             }
