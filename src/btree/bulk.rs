@@ -69,6 +69,8 @@ struct Portion<'t> {
     inserted: usize,
     /// Its last leaf is built: it is to be linked.
     closing: bool,
+    /// It could not be linked, and some of its records may have gone the ordinary way: so do the others.
+    ordinary: bool,
     synced: bool,
 }
 
@@ -295,6 +297,9 @@ impl<'t> BulkLoad<'t> {
 
     /// Ends the portion: everything on disk, then one record.
     fn link(&mut self) -> Result<()> {
+        if self.portion.ordinary {
+            return self.insert_portion();
+        }
         self.portion.make_durable()?;
         let portion = &self.portion;
         let places = portion.places();
@@ -332,6 +337,7 @@ impl<'t> BulkLoad<'t> {
     /// Where a portion cannot be linked, because others change the right edge all the time or its keys are so long that
     /// the record would be: its records go the ordinary way. Goes on after an error where it stopped.
     fn insert_portion(&mut self) -> Result<()> {
+        self.portion.ordinary = true;
         let mut image = vec![0; self.inner.pool.page_size()];
         let (mut key, mut value) = (Vec::new(), Vec::new());
         while let Some(leaf) = self.portion.leaves.first() {
@@ -376,6 +382,7 @@ impl<'t> Portion<'t> {
             records: 0,
             inserted: 0,
             closing: false,
+            ordinary: false,
             synced: false,
         }
     }
@@ -467,7 +474,7 @@ impl<'t> Portion<'t> {
             }
         }
         (self.used, self.written, self.link_bytes, self.records, self.inserted) = (0, 0, 0, 0, 0);
-        (self.closing, self.synced) = (false, false);
+        (self.closing, self.ordinary, self.synced) = (false, false, false);
         self.leaves.clear();
         // Those that a record names are settled; the others give their space back.
         self.drafts.clear();

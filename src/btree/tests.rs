@@ -114,6 +114,64 @@ impl RedoLog for ShortLog {
     }
 }
 
+/// A log that has room for short records only, until it has none for one; from then on for long ones too.
+struct FitfulLog {
+    inner: ShortLog,
+    left: AtomicU64,
+    long: AtomicBool,
+}
+
+impl RedoLog for FitfulLog {
+    fn reserve(&self, bytes: usize) -> Result<LogRoom<'_>> {
+        // Relaxed, here and below: one thread.
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.long.store(true, Ordering::Relaxed);
+            return Err(Error::NoSpace { what: "log", needed: bytes as u64 });
+        }
+        Ok(LogRoom::unbounded())
+    }
+
+    fn append(&self, room: LogRoom<'_>, record: &[u8]) -> Lsn {
+        self.inner.append(room, record)
+    }
+
+    fn position(&self) -> Lsn {
+        self.inner.position()
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        if self.long.load(Ordering::Relaxed) { 1 << 20 } else { self.inner.max_record_bytes() }
+    }
+}
+
+/// A portion some of whose records went the ordinary way before an error is not linked as a whole afterwards.
+#[test]
+fn a_portion_that_is_inserted_goes_on_so_after_an_error() {
+    for fails in 1..420 {
+        let options = PoolOptions::default().memory(PoolOptions::floor(PAGE));
+        let pool = Arc::new(BufferPool::new(Arc::new(MemPageStore::new(PAGE)), Arc::new(NoLog), options).unwrap());
+        let inner = ShortLog(AtomicU64::new(1));
+        let log = Arc::new(FitfulLog { inner, left: AtomicU64::new(fails + 1), long: AtomicBool::new(false) });
+        let tree = BTree::create(pool, Some(log), TreeId::new(7)).unwrap().0.counted(true);
+        let mut load = tree.bulk_load();
+        for n in 0..200 {
+            load.put(&key(n), &[b'v'; 300]).unwrap();
+            if let Err(error) = load.advance() {
+                assert!(matches!(error, Error::NoSpace { .. }), "{fails}: {error}");
+                load.advance().unwrap_or_else(|error| panic!("{fails}: {error}"));
+            }
+        }
+        let loaded = load.finish().or_else(|_| load.finish()).unwrap().0;
+        let check = tree.check().unwrap();
+        assert_eq!((loaded, tree.len().unwrap(), check.records), (200, 200, 200), "{fails}");
+        assert!(check.errors.is_empty(), "{fails}: {:?}", check.errors);
+        let map = tree.inner.pool.allocator().map();
+        let units = |extents: &[crate::pool::Extent]| extents.iter().map(|extent| extent.units).sum::<u64>();
+        let used = map.end.get() - map.first.get() - units(&map.free) - units(&map.pending);
+        assert_eq!((used, units(&map.reserved)), (check.pages.len() as u64, 0), "{fails}: lost pages");
+    }
+}
+
 /// Where the record that links a portion would be too long, its records go the ordinary way.
 #[test]
 fn a_portion_that_cannot_be_linked_is_inserted() {
