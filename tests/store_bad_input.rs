@@ -97,6 +97,10 @@ fn what_a_medium_lacks_is_refused_only_to_who_insists() {
         }
     };
     refused("a store to be created");
+    assert!(
+        disk.list(Path::new("/store")).unwrap().iter().all(|name| name.as_os_str() == "lock"),
+        "nothing is left of it"
+    );
     options().open("/store").unwrap().tree("t").unwrap().insert("k", "v").unwrap();
     refused("a store that is there");
     let value = options().open("/store").unwrap().tree("t").unwrap().get("k").unwrap();

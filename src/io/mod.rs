@@ -131,7 +131,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
     /// As [`Disk::open`], for transfers past the system's cache (`O_DIRECT`): those whose offset, length and memory are
     /// multiples of 4,096. All others, and all where there is no such way ([`DiskFile::is_direct`] tells), are as ever.
-    /// What is written in one way is read in the other, but not while it is being written.
+    /// What is written in one way is read in the other. A read of bytes that are being written may return anything for those,
+    /// but it must not be remembered.
     fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         self.open(path, mode)
     }
@@ -160,8 +161,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     }
 }
 
-/// Whether whole blocks of `file` really go past the cache: some file systems refuse only the transfer.
+/// Whether whole blocks of `file`, which has one at least, really go past the cache: some file systems refuse only the transfer.
 #[cfg(any(feature = "wal", all(test, feature = "pool")))]
-pub(crate) fn takes_direct(file: &dyn DiskFile) -> bool {
-    file.is_direct() && file.read_at(&mut AlignedBuf::zeroed(aligned::ALIGN), 0).is_ok() && file.is_direct()
+pub(crate) fn takes_direct(file: &dyn DiskFile) -> io::Result<bool> {
+    if file.is_direct() {
+        file.read_at(&mut AlignedBuf::zeroed(aligned::ALIGN), 0)?;
+    }
+    Ok(file.is_direct())
 }

@@ -53,8 +53,8 @@ impl FilePageStore {
     }
 
     /// With the same file opened by [`Disk::open_direct`](crate::io::Disk::open_direct): the double-write area, which is only
-    /// read after a crash, goes past the system's cache, in synced writes of its own. With `pages` so do reads of pages and what
-    /// is written to space that nobody refers to yet; pages that are written in place, many at a time and anywhere, go through
+    /// read after a crash, goes past the system's cache. With `pages` so do reads of pages into frames, and parts of large values
+    /// that are written as whole pages; pages that are written in place, many at a time and anywhere, go through
     /// the cache, which has the disk work on all of them at once, and leave it when they are synced.
     #[must_use]
     pub fn with_direct(mut self, file: Arc<dyn DiskFile>, pages: bool) -> FilePageStore {
@@ -96,14 +96,9 @@ impl FilePageStore {
 
     /// Writes the header and the images of a batch to the area and makes them durable.
     fn write_area(&self, buffer: &[u8], begun: &mut u64) -> Result<()> {
-        if let Some(past) = &self.past {
-            // A sync beside the gate, of nothing but this write: a sync that failed stays failed for all others (P9).
-            let written = past.write_at_sync(buffer, DOUBLE_WRITE_START);
-            written.map_err(|e| self.fail("write the double-write area", e))?;
-            *begun += 1;
-            return Ok(());
-        }
-        self.file.write_at(buffer, DOUBLE_WRITE_START).map_err(|e| self.fail("write the double-write area", e))?;
+        // Not a synced write of its own: where there is no such call, that is a sync of the whole file beside the gate (P9).
+        let written = self.past.as_ref().unwrap_or(&self.file).write_at(buffer, DOUBLE_WRITE_START);
+        written.map_err(|e| self.fail("write the double-write area", e))?;
         *begun += 1;
         self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))
     }

@@ -173,11 +173,23 @@ impl Files {
             closed: false,
         };
         self.write_page_file(&**disk, &superblock, first.get() * page_size as u64)?;
+        self.ask_medium(&**disk, options)?;
         drop(Wal::create(disk.clone(), &self.wal, store_id, 1, wal)?);
         disk.rename(&self.creating, &self.pages).map_err(|e| Error::io("name the page file", Some(&self.pages), e))?;
         self.sync_names(&**disk).inspect_err(|_| {
             // A later sync that succeeds would not say that this name is durable: the next creation gives it anew.
             let _ = disk.rename(&self.pages, &self.creating);
+        })
+    }
+
+    /// What only the medium knows whether it can: before a name is given, and with nothing left behind that was refused.
+    fn ask_medium(&self, disk: &dyn Disk, options: &StoreOptions) -> Result<()> {
+        let direct = disk.open_direct(&self.creating, OpenMode::ReadWrite);
+        let direct = direct.map_err(|e| Error::io("open the page file", Some(&self.creating), e))?;
+        let asked = options.check_direct(&*direct, &self.creating).and_then(|()| options.sync_method.check(&*direct));
+        asked.inspect_err(|_| {
+            // Best effort: what stays is an unfinished creation.
+            let _ = disk.remove(&self.creating);
         })
     }
 

@@ -13,7 +13,7 @@ use super::running::in_callback_of;
 use super::store_api::{Inner, Store};
 use super::superblock::{Found, Superblock};
 use crate::error::{Error, Result};
-use crate::io::{Disk, DiskLock, LockKind, OpenMode, takes_direct};
+use crate::io::{Disk, DiskLock, LockKind, OpenMode};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex};
 use crate::telemetry::Counter;
 use crate::threading::Threads;
@@ -29,10 +29,7 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
         disk.open(&files.pages, mode).map_err(|e| Error::io("open the page file", Some(&files.pages), e))?;
     let direct_file = disk.open_direct(&files.pages, mode);
     let direct_file = direct_file.map_err(|e| Error::io("open the page file", Some(&files.pages), e))?;
-    if options.direct_io && !takes_direct(&*direct_file) {
-        let reason = "the page file cannot be read past the system's cache".to_owned();
-        return Err(Error::InvalidOption { option: "direct_io", reason });
-    }
+    options.check_direct(&*direct_file, &files.pages)?;
     let found = match found {
         Some(found) => found,
         None => Superblock::read(&*page_file)?,
@@ -65,7 +62,8 @@ pub(crate) fn open(options: StoreOptions, dir: &Path) -> Result<Store> {
 }
 
 /// Looks at the directory, takes the lock, and creates the files if need and may be. Nothing is touched in a directory
-/// that is not a store's, nor before the options fit.
+/// that is not a store's, nor before the options fit; what only the medium can say no to, it is asked in a new store's directory,
+/// before the store has its name.
 fn enter(options: &StoreOptions, disk: &Arc<dyn Disk>, files: &Files) -> Result<(Box<dyn DiskLock>, Option<Found>)> {
     let there = files.inspect(&**disk)?;
     let may_create = options.create && !options.read_only;

@@ -2,7 +2,7 @@
 
 use super::{Store, open};
 use crate::error::{Error, Result};
-use crate::io::{Disk, FileDisk};
+use crate::io::{Disk, DiskFile, FileDisk, takes_direct};
 use crate::pool::PoolOptions;
 use crate::sync::Arc;
 use crate::wal::{SyncMethod, WalOptions};
@@ -269,6 +269,15 @@ impl StoreOptions {
     /// The medium: the one given, or the file system.
     pub(crate) fn medium(&self) -> Arc<dyn Disk> {
         self.disk.clone().unwrap_or_else(|| Arc::new(FileDisk::new()))
+    }
+
+    /// Whether the page file at `path`, opened for transfers past the cache, takes them, if that was asked for.
+    pub(crate) fn check_direct(&self, file: &dyn DiskFile, path: &Path) -> Result<()> {
+        if self.direct_io && !takes_direct(file).map_err(|e| Error::io("read the page file", Some(path), e))? {
+            let reason = "the page file cannot be read past the system's cache".to_owned();
+            return Err(Error::InvalidOption { option: "direct_io", reason });
+        }
+        Ok(())
     }
 
     /// Everything that can be said before a directory is looked at.

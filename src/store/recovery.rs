@@ -48,9 +48,9 @@ pub(crate) struct Recovered {
 pub(crate) struct Source<'a> {
     pub(crate) files: &'a Files,
     pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) page_file: &'a Arc<dyn DiskFile>,
     /// The same one, for what goes past the system's cache.
     pub(crate) direct_file: Arc<dyn DiskFile>,
-    pub(crate) page_file: &'a Arc<dyn DiskFile>,
     pub(crate) options: &'a StoreOptions,
     pub(crate) found: Found,
     pub(crate) wal: WalOptions,

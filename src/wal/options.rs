@@ -38,7 +38,8 @@ impl SyncMethod {
     /// # Errors
     /// [`Error::InvalidOption`].
     pub(crate) fn check(self, file: &dyn DiskFile) -> Result<()> {
-        if self == SyncMethod::DirectDsync && !takes_direct(file) {
+        let takes = || takes_direct(file).map_err(|e| Error::io("read log segment", None, e));
+        if self == SyncMethod::DirectDsync && !takes()? {
             let reason = "DirectDsync is not to be had on this medium".to_owned();
             return Err(Error::InvalidOption { option: "sync_method", reason });
         }

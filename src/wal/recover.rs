@@ -222,8 +222,8 @@ fn judge(tail: &LogTail) -> Result<()> {
     Ok(())
 }
 
-/// Searches all that lies behind the log's end for a group that says that more was durable. Cost: reads up to two segments
-/// or, if the log was longer once, all of them.
+/// Searches all that lies behind the log's end for a group that says that more was durable. Cost: reads what stands
+/// ready, up to half of what the log may be.
 fn search(
     scanner: &mut Scanner<'_>,
     point: &RecoveryPoint,
@@ -336,8 +336,10 @@ fn adopt(
     let end = state.current.seq;
     for &seq in found.iter().filter(|seq| **seq < keep_from || **seq > end) {
         if seq == state.next_seq() && state.keeps_ready(options) && state.total() < options.max_segments() {
-            let open = open_segment(disk, dir, seq, 0, options)?;
-            if open.len == options.segment_bytes {
+            // One that cannot be opened (the process may have no descriptors left) is of no use, but no reason not to go on.
+            if let Ok(open) = open_segment(disk, dir, seq, 0, options)
+                && open.len == options.segment_bytes
+            {
                 state.ready.push_back(open);
                 continue;
             }

@@ -20,6 +20,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The most segments that stand ready: each is open, with two descriptors.
+const READY_MAX: u64 = 128;
 /// How much is zero-filled with one write.
 const FILL_BYTES: usize = 1 << 20;
 
@@ -91,10 +93,11 @@ impl State {
         self.retained.len() as u64 + 1 + self.ready.len() as u64
     }
 
-    /// Whether one more segment is to stand ready, rather than be removed: up to half of the log. One rule for those that are
+    /// Whether one more segment is to stand ready, rather than be removed: up to half of the log, and no more than
+    /// [`READY_MAX`]. One rule for those that are
     /// recycled and those that an opening finds; else each opening would remove what the closing had kept.
     pub(crate) fn keeps_ready(&self, options: &WalOptions) -> bool {
-        (self.ready.len() as u64) < (options.max_segments() / 2).max(2)
+        (self.ready.len() as u64) < (options.max_segments() / 2).clamp(2, READY_MAX)
     }
 
     /// The number the next new segment gets.
@@ -380,7 +383,7 @@ pub(crate) fn create_segment(disk: &dyn Disk, dir: &std::path::Path, seq: u64, o
     }
 }
 
-/// Opens a file that groups are to go to, past the system's cache if the options have that or leave it open: nobody reads a
+/// Opens a file that groups are to go to, past the system's cache if the options have that or leave it open: hardly anybody reads a
 /// group before the store is opened again, and each is whole blocks.
 pub(crate) fn open_for_groups(
     disk: &dyn Disk,
