@@ -16,6 +16,7 @@ fn acknowledged(disk: &SimDisk, index: u64) -> Lsn {
 fn campaign(seed: u64, crashes: u64) -> u64 {
     let mut rng = Rng(seed);
     let disk = SimDisk::new(seed);
+    disk.set_direct(seed % 2 == 1);
     let mut life = Life::begin(&disk).unwrap();
     let born = disk.history_len();
     let steps = 10 + rng.below(50);

@@ -110,13 +110,24 @@ impl Inner {
     }
 }
 
-impl Disk for SimDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+impl SimDisk {
+    fn open_file(&self, path: &Path, mode: OpenMode, direct: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut inner = self.shared.lock();
         let ino = inner.open(path, mode)?;
         *inner.open.entry(ino).or_default() += 1;
+        let direct = direct && inner.direct;
         drop(inner);
-        Ok(Arc::new(SimFile::new(Arc::clone(&self.shared), ino, mode != OpenMode::Read)))
+        Ok(Arc::new(SimFile::new(Arc::clone(&self.shared), ino, mode != OpenMode::Read, direct)))
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_file(path, mode, false)
+    }
+
+    fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_file(path, mode, true)
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {

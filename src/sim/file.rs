@@ -20,6 +20,8 @@ pub(super) struct SimFile {
     shared: Arc<Shared>,
     ino: Ino,
     writable: bool,
+    /// What it says of itself; it is no different.
+    direct: bool,
 }
 
 impl fmt::Debug for SimFile {
@@ -84,8 +86,8 @@ impl Inner {
 
 impl SimFile {
     /// The caller has counted the file as open.
-    pub(super) fn new(shared: Arc<Shared>, ino: Ino, writable: bool) -> SimFile {
-        SimFile { shared, ino, writable }
+    pub(super) fn new(shared: Arc<Shared>, ino: Ino, writable: bool, direct: bool) -> SimFile {
+        SimFile { shared, ino, writable, direct }
     }
 
     fn may_write(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -127,6 +129,10 @@ impl DiskFile for SimFile {
         let n = inner.state.inodes.get(&self.ino).map_or(0, |inode| inode.live.read(buf, offset));
         inner.stats.read_bytes += n as u64;
         Ok(n)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

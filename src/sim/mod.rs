@@ -100,6 +100,8 @@ enum Held {
 struct Inner {
     seed: u64,
     garbage: bool,
+    /// Whether there is a way past a cache that is none.
+    direct: bool,
     state: State,
     history: History,
     faults: FaultPlan,
@@ -115,6 +117,7 @@ impl Inner {
         Inner {
             seed,
             garbage,
+            direct: false,
             state,
             history,
             faults: FaultPlan::new(),
@@ -195,6 +198,13 @@ impl SimDisk {
         self.shared.lock().garbage = on;
     }
 
+    /// Whether files say that they are written past a cache ([`Disk::open_direct`](crate::io::Disk::open_direct)), so that who
+    /// uses the disk goes the ways that real files make possible. Nothing else is different: there is no cache to pass. Off at
+    /// first; inherited.
+    pub fn set_direct(&self, on: bool) {
+        self.shared.lock().direct = on;
+    }
+
     /// How many operations changed, or synced, anything so far. Reads, opens and refused calls do not count.
     #[must_use]
     pub fn history_len(&self) -> u64 {
@@ -227,10 +237,11 @@ impl SimDisk {
 
     /// Lets go of `inner` before the work, so that many threads can make crash states of one disk.
     fn crashed(inner: MutexGuard<'_, Inner>, state: &State, seed: u64) -> SimDisk {
-        let (seed, history, garbage) = (mix(inner.seed, seed), inner.history.is_on(), inner.garbage);
+        let (seed, history, garbage, direct) =
+            (mix(inner.seed, seed), inner.history.is_on(), inner.garbage, inner.direct);
         drop(inner);
         let left = crash::crash(state, Rng::new(seed), garbage);
-        SimDisk::with(Inner::new(seed, left, history, garbage))
+        SimDisk::with(Inner { direct, ..Inner::new(seed, left, history, garbage) })
     }
 
     /// Notes that something, named by `tag`, was known to be done when the operations so far had been.

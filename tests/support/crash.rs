@@ -66,6 +66,8 @@ pub struct Config {
     pub durability: Durability,
     pub shape: Shape,
     pub steps: u64,
+    /// What goes past the system's cache: nothing (0), log and double-write area (1), what else can (2).
+    pub direct: u64,
 }
 
 impl Config {
@@ -83,15 +85,18 @@ impl Config {
             durability,
             shape: Shape::draw(rng, limits.key, limits.value),
             steps: steps / 2 + rng.below(steps),
+            direct: rng.below(3),
         }
     }
 
     fn open(&self, disk: &SimDisk) -> pagebox::Result<Store> {
+        disk.set_direct(self.direct > 0);
         let disk = Arc::new(disk.clone());
         // The log's segments must hold the largest records, and a segment's size may change from one open to the next.
         base_options(self.limits.page_size, self.segment)
             .memory(self.memory)
             .durability(self.durability)
+            .direct_io(self.direct > 1)
             .disk(disk)
             .open(DIR)
     }
