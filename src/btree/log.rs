@@ -43,7 +43,8 @@ pub trait RedoLog: Send + Sync {
 
 impl RedoLog for Wal {
     fn reserve(&self, bytes: usize) -> Result<LogRoom<'_>> {
-        Wal::reserve(self, bytes).map(|permit| LogRoom(Room::Wal(permit)))
+        // A tree may be changed under a lock of whoever owns it: that of a catalog, say.
+        self.reserve_holding(bytes).map(|permit| LogRoom(Room::Wal(permit)))
     }
 
     fn append(&self, room: LogRoom<'_>, record: &[u8]) -> Lsn {

@@ -127,7 +127,7 @@ impl Engine {
         // Chosen when it is known what goes there: what others free or allocate meanwhile is in the log.
         let extent = allocator.place_for(&snapshot, former.snapshot())?;
         let redo = redo.min(snapshot.lsn);
-        wal.commit(snapshot.lsn)?;
+        wal.commit_holding(snapshot.lsn)?;
         let mut bytes = snapshot.encode();
         let room = extent.units as usize * self.pool.page_size();
         if bytes.len() > room {

@@ -175,6 +175,7 @@ impl Engine {
     /// `Poisoned`: whether what was done is durable is unknown.
     pub(crate) fn acknowledge(&self, lsn: Lsn, durability: Durability) -> Result<()> {
         let wal = self.log()?;
+        wal.wake_due();
         match durability {
             Durability::Sync => wal.commit(lsn)?,
             Durability::Relaxed { within } if wal.oldest_unsynced_age().is_some_and(|age| age >= within) => {
@@ -290,7 +291,7 @@ pub(crate) struct LogForPool(pub(crate) Arc<Wal>);
 
 impl DurableLog for LogForPool {
     fn make_durable(&self, lsn: Lsn) -> Result<()> {
-        self.0.commit(lsn)
+        self.0.commit_holding(lsn)
     }
 
     fn poison(&self, cause: &str) {

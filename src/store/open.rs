@@ -180,6 +180,10 @@ impl Inner {
             engine.poison(error);
         }
         drop(self.lock.lock().take());
+        if let Some(wal) = &engine.wal {
+            // Nobody is left who would.
+            wal.wake_ready();
+        }
         result
     }
 }

@@ -137,8 +137,8 @@ impl Wal {
     /// end. It is not durable before [`commit`](Wal::commit) of that LSN. Costs one lock and one copy; no allocation.
     ///
     /// Never fails, and waits at most for a log write, when both buffers are full: it may be called under latches, since
-    /// a log write needs none. For the same reason no waker runs here, also if a flush does: the next reservation or the
-    /// background flusher runs it. In a poisoned log the record gets an LSN that never becomes durable. A record that is
+    /// a log write needs none. For the same reason no waker runs here, also if a flush does: the background flusher or who
+    /// next holds nothing runs it. In a poisoned log the record gets an LSN that never becomes durable. A record that is
     /// malformed or longer than its permit, the caller's own broken invariant, poisons the log.
     pub fn append(&self, permit: LogPermit<'_>, record: &[u8]) -> Lsn {
         let sound = is_record(record) && record.len() <= permit.bytes();
@@ -163,7 +163,7 @@ impl Wal {
             self.request_flush(end);
         }
         if !sound {
-            self.wake_all(Caller::Append);
+            self.wake_all(Caller::Holding);
         }
         end
     }
@@ -195,7 +195,7 @@ impl Wal {
         let mut app = app;
         loop {
             drop(app);
-            let alive = self.flush_or_wait(Caller::Append);
+            let alive = self.flush_or_wait(Caller::Holding);
             app = self.tail.appender.lock();
             if !alive || app.fits(record) {
                 return app;

@@ -45,10 +45,10 @@ impl Flush {
 /// Who makes a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Somebody who holds no latch.
-    Commit,
-    /// Somebody who may hold latches: foreign code is left to others.
-    Append,
+    /// Somebody who holds nothing: wakers, which are foreign code, may run here.
+    Free,
+    /// Somebody who may hold latches, or locks that foreign code could want: it is left to others.
+    Holding,
 }
 
 /// Ends a leader's turn, also when the disk panics below it: then the log is poisoned and nobody waits for ever.
@@ -88,13 +88,24 @@ impl Wal {
     /// [`Error::Poisoned`] if a write or sync failed, now or earlier: whether the record survives is unknown until the
     /// log is opened again.
     pub fn commit(&self, lsn: Lsn) -> Result<()> {
+        self.commit_by(lsn, Caller::Free)
+    }
+
+    /// As [`Wal::commit`], for somebody who may hold what foreign code could want, a checkpoint's lock, say: the wakers are left
+    /// to the background flusher and to who next holds nothing.
+    #[cfg(feature = "btree")]
+    pub(crate) fn commit_holding(&self, lsn: Lsn) -> Result<()> {
+        self.commit_by(lsn, Caller::Holding)
+    }
+
+    fn commit_by(&self, lsn: Lsn, caller: Caller) -> Result<()> {
         let lsn = lsn.min(self.position());
         loop {
             if self.durable_lsn() >= lsn {
                 return Ok(());
             }
             self.poison.check()?;
-            self.flush_or_wait(Caller::Commit);
+            self.flush_or_wait(caller);
         }
     }
 
@@ -147,15 +158,15 @@ impl Wal {
     /// [`Error::Poisoned`] with the first cause given.
     pub fn poison(&self, cause: impl Into<Arc<str>>) {
         self.poison.set(cause.into());
-        self.wake_all(Caller::Commit);
+        self.wake_all(Caller::Free);
     }
 
-    /// As [`Wal::poison`], for somebody who may hold latches: the wakers, which are foreign code, are left to the next
-    /// reservation or the background flusher.
+    /// As [`Wal::poison`], for somebody who may hold latches: the wakers, which are foreign code, are left to the
+    /// background flusher and to who next holds nothing.
     #[cfg(feature = "btree")]
     pub(crate) fn poison_latched(&self, cause: impl Into<Arc<str>>) {
         self.poison.set(cause.into());
-        self.wake_all(Caller::Append);
+        self.wake_all(Caller::Holding);
     }
 
     /// Whether the log is poisoned. Cost: one atomic load.
@@ -181,9 +192,9 @@ impl Wal {
         self.wake_wakers(caller);
     }
 
-    /// Runs the wakers that are due, or leaves that to the background flusher and the next reservation.
+    /// Runs the wakers that are due, or leaves that to the background flusher and to who next holds nothing.
     fn wake_wakers(&self, caller: Caller) {
-        if caller == Caller::Commit {
+        if caller == Caller::Free {
             return self.wake_ready();
         }
         let flush = self.flush.lock();
@@ -193,7 +204,7 @@ impl Wal {
         drop(flush);
     }
 
-    /// Runs what an append has left. Called with no latch held.
+    /// Runs what others have left. Called with no latch and no lock held.
     #[inline]
     pub(crate) fn wake_due(&self) {
         // Relaxed: the wakers' own lock orders them.

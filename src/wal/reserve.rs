@@ -26,6 +26,12 @@ impl Wal {
     /// [`Error::Poisoned`]; what [`LogPressure::relieve`] answered.
     pub fn reserve(&self, bytes: usize) -> Result<LogPermit<'_>> {
         self.wake_due();
+        self.reserve_holding(bytes)
+    }
+
+    /// As [`Wal::reserve`], for somebody who may hold locks that foreign code could want: no waker runs here.
+    #[inline]
+    pub(crate) fn reserve_holding(&self, bytes: usize) -> Result<LogPermit<'_>> {
         self.poison.check()?;
         if self.pressure_due.load(Ordering::Relaxed) && self.pressure_due.swap(false, Ordering::Relaxed) {
             self.press_softly();

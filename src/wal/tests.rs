@@ -357,6 +357,27 @@ fn an_append_that_flushes_leaves_the_wakers_to_others() {
     }
 }
 
+/// A checkpoint and a tree hold locks that a waker could want (it polls, and calls for a checkpoint itself): it runs on neither's
+/// thread while they do.
+#[cfg(feature = "btree")]
+#[test]
+fn who_may_hold_locks_leaves_the_wakers_to_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let (log, record) = small_log(temp.path());
+    let woken = std::sync::Arc::new(CountWakes(AtomicUsize::new(0)));
+    let waker = Waker::from(woken.clone());
+    let lsn = log.append(log.reserve(record.len()).unwrap(), &record);
+    let mut key = None;
+    assert!(log.poll_durable(lsn, &mut key, &Context::from_waker(&waker)).is_pending());
+    log.commit_holding(lsn).unwrap();
+    drop(log.reserve_holding(100).unwrap());
+    drop(crate::btree::RedoLog::reserve(&*log, 100).unwrap());
+    drop(log.reserve_for_checkpoint(100).unwrap());
+    assert_eq!((log.durable_lsn(), woken.0.load(Ordering::SeqCst)), (lsn, 0), "foreign code ran under locks");
+    log.wake_due();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "nobody ran it");
+}
+
 /// The waker of a task whose other future goes with it.
 struct LastOfItsTask {
     log: std::sync::Arc<Wal>,
