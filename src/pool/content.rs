@@ -16,14 +16,39 @@ use super::space::Extent;
 use super::table::Place;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
+use crate::io::AlignedBuf;
 use crate::page::bytes::PageWriter;
 use crate::page::header::HEADER_BYTES;
 use crate::page::value::ContentHeader;
 use crate::sync::Ordering;
 use crate::types::{PageId, SizeClass, TreeId};
+use std::cell::RefCell;
 
 /// What is read from the store at a time, in bytes.
 const STEP: usize = 64 << 10;
+/// The longest image that is read whole without a frame, in bytes: what a buffer that a thread keeps is worth.
+const WHOLE: usize = 256 << 10;
+
+thread_local! {
+    /// What images are read into: kept, for memory that is new costs more than the read, and aligned, so that a read past the
+    /// system's cache can use it.
+    static BUFFER: RefCell<AlignedBuf> = RefCell::default();
+}
+
+/// Runs `f` with `len` bytes of the thread's buffer, whatever they hold. Re-entrant: an inner use gets another one.
+fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    // A thread that is ending has none any more.
+    let mut buffer = BUFFER.try_with(RefCell::take).unwrap_or_default();
+    if buffer.len() < len {
+        buffer = AlignedBuf::zeroed(len.next_power_of_two());
+    }
+    let result = f(&mut buffer[..len]);
+    if buffer.len() <= WHOLE {
+        let _ = BUFFER.try_with(|kept| kept.replace(buffer));
+    }
+    result
+}
+
 /// How often a page is looked for in the table while somebody else is about to load or drop it.
 const LOOKS: usize = 64;
 /// Attempts at a frame before the page is read without one.
@@ -206,8 +231,31 @@ impl BufferPool {
         Ok(())
     }
 
+    /// Whether `page` is one for [`BufferPool::with_content`]: its image is of at most 256 KiB.
+    #[must_use]
+    pub fn is_read_whole(&self, page: &ContentPage) -> bool {
+        page.units as usize * self.page_size <= WHOLE
+    }
+
+    /// Calls `f` with the content of `page`, read whole and past the frames into a buffer that the thread keeps. Cost: one read.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupted`, `Poisoned`; `f` was not called then.
+    pub fn with_content<R>(&self, page: &ContentPage, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        self.check_poison()?;
+        with_buffer(page.units as usize * self.page_size, |image| {
+            self.store.read(page.id, image)?;
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&image[4..]);
+            let sound = page.header().verify(&image[..HEADER_BYTES], hasher.finalize());
+            sound.map_err(|detail| page.damaged(detail))?;
+            Ok(f(&image[HEADER_BYTES..]))
+        })
+    }
+
     /// Reads the content of `page` from the store in steps, past the frames: `f` gets each step's bytes and where in the
-    /// content they lie. They count only if the call succeeds: the checksum is known at the end. Memory: 64 KiB.
+    /// content they lie. They count only if the call succeeds: the checksum is known at the end. Memory: the thread's buffer,
+    /// 64 KiB of it.
     ///
     /// # Errors
     /// `Io`, `Corrupted`, `Poisoned`.
@@ -220,9 +268,13 @@ impl BufferPool {
     }
 
     /// Reads an image in steps and verifies it.
-    fn read_image(&self, page: &ContentPage, mut f: impl FnMut(usize, &[u8])) -> Result<()> {
+    fn read_image(&self, page: &ContentPage, f: impl FnMut(usize, &[u8])) -> Result<()> {
         let len = page.units as usize * self.page_size;
-        let mut buffer = vec![0; len.min(STEP.max(self.page_size))];
+        with_buffer(len.min(STEP.max(self.page_size)), |buffer| self.read_steps(page, buffer, f))
+    }
+
+    fn read_steps(&self, page: &ContentPage, buffer: &mut [u8], mut f: impl FnMut(usize, &[u8])) -> Result<()> {
+        let len = page.units as usize * self.page_size;
         let mut hasher = crc32fast::Hasher::new();
         let mut head = [0; HEADER_BYTES];
         let mut at = 0;

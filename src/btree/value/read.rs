@@ -29,7 +29,7 @@ impl Inner {
     }
 
     /// Appends the bytes `range` of a value, which must lie inside of it, to `out`; on failure `out` is as before. Memory
-    /// beside `out`: 64 KiB at most.
+    /// beside `out`: 64 KiB at most, of a buffer that the thread keeps.
     ///
     /// # Errors
     /// `Corrupted` naming the page, `Io` (also if there is no memory for `out`), `Poisoned`.
@@ -72,16 +72,20 @@ impl Inner {
     }
 
     /// Calls `f` once with the value: where it lies, if it is one page that has or gets a frame (`f` then runs under that
-    /// frame's shared latch, which nobody waits for, V2), otherwise in a buffer.
+    /// frame's shared latch, which nobody waits for, V2), otherwise in a buffer: one that the thread keeps, if that is long enough.
     ///
     /// # Errors
     /// As [`Inner::read_value`]; `f` was not called then.
     pub(crate) fn with_value<R>(&self, value: &Reference, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         if self.is_one_page(value)
             && let Some(piece) = self.pieces(value).next()
-            && let Some(content) = self.pool.content(&piece.page, true)?
         {
-            return Ok(f(&content[..piece.len]));
+            if let Some(content) = self.pool.content(&piece.page, true)? {
+                return Ok(f(&content[..piece.len]));
+            }
+            if self.pool.is_read_whole(&piece.page) {
+                return self.pool.with_content(&piece.page, |content| f(&content[..piece.len]));
+            }
         }
         scratch::with(|bytes| {
             // If it is to have a frame, that was found out above.
