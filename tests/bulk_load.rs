@@ -267,3 +267,40 @@ fn several_portions_with_large_values() {
     assert!(pairs.next().is_none());
     store.check().unwrap();
 }
+
+/// To a chosen fill: as many leaves more as that says, with room in each, whatever the sizes of the records.
+#[test]
+fn leaves_are_filled_to_what_was_asked() {
+    let n = 20_000;
+    let pages = |percent| {
+        let temp = tempfile::tempdir().unwrap();
+        let store = options().open(temp.path()).unwrap();
+        let tree = store.tree("t").unwrap();
+        assert_eq!(tree.bulk_load_filled(percent, records(0..n, key)).unwrap(), n);
+        let report = store.check().unwrap();
+        assert_eq!(report.records, n);
+        // What comes later finds room: hardly a split for one record more in twenty.
+        let before = store.stats().pages_allocated;
+        (0..n).step_by(20).for_each(|n| assert!(tree.insert([key(n), vec![0]].concat(), [7; 150]).unwrap()));
+        (report.tree_pages as f64, store.stats().pages_allocated - before)
+    };
+    let (full, split) = pages(100);
+    for percent in [50, 70, 90] {
+        let (pages, splits) = pages(percent);
+        let wanted = full * 100.0 / f64::from(percent);
+        assert!((0.97..1.05).contains(&(pages / wanted)), "{pages} pages at {percent}%, {full} at 100");
+        assert!(splits < split / 10, "{splits} splits at {percent}%, {split} at 100");
+    }
+    // Records of which one alone is more than half a page, or all of it but some bytes, between small ones.
+    let temp = tempfile::tempdir().unwrap();
+    let store = small().open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    let value = |n: u64| vec![n as u8; [1500, 10, 1800, 40, 1900, 1900, 3][n as usize % 7]];
+    let loaded = tree.bulk_load_filled(50, (0..3000).map(|n| ([key(n), vec![1; 500]].concat(), value(n)))).unwrap();
+    assert_eq!(loaded, 3000);
+    assert_eq!(store.check().unwrap().records, 3000);
+    for percent in [0, 49, 101, 255] {
+        let refused = tree.bulk_load_filled(percent, records(0..1, key));
+        assert!(matches!(refused, Err(Error::InvalidOption { option: "fill", .. })), "{refused:?}");
+    }
+}

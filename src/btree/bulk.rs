@@ -34,6 +34,8 @@ const ATTEMPTS: usize = 256;
 /// the rest. Dropping it loses what is not linked yet, and nothing else.
 pub struct BulkLoad<'t> {
     inner: &'t Inner,
+    /// What a leaf is filled to, in bytes.
+    limit: usize,
     tree: &'t BTree,
     stage: Stage,
     /// Whether leaves are built: before, the last leaf is filled up.
@@ -86,9 +88,17 @@ impl BTree {
     /// Begins a load of records whose keys ascend, from beyond the greatest key that is there.
     #[must_use]
     pub fn bulk_load(&self) -> BulkLoad<'_> {
+        self.bulk_load_filled(100)
+    }
+
+    /// As [`BTree::bulk_load`], into leaves filled to `percent` of a page, as near to that as whole records come; what lies
+    /// outside of 50 to 100 counts as the nearer of the two. A record that alone is longer takes what it takes.
+    #[must_use]
+    pub fn bulk_load_filled(&self, percent: u8) -> BulkLoad<'_> {
         let inner = &*self.inner;
         BulkLoad {
             inner,
+            limit: inner.pool.page_size() * usize::from(percent.clamp(50, 100)) / 100,
             tree: self,
             stage: Stage::default(),
             building: false,
@@ -184,11 +194,31 @@ impl<'t> BulkLoad<'t> {
     #[inline]
     fn full_leaf(&self) -> Option<(usize, bool)> {
         let page_size = self.inner.pool.page_size();
-        if self.portion.is_long() {
-            self.stage.fill_open(page_size).map(|n| (n, false))
-        } else {
-            self.stage.fill_closed(page_size).map(|n| (n, true))
+        let full = |bytes| {
+            if self.portion.is_long() {
+                self.stage.fill_open(bytes).map(|n| (n, false))
+            } else {
+                self.stage.fill_closed(bytes).map(|n| (n, true))
+            }
+        };
+        match full(self.limit) {
+            // Not yet, or never: where not even one record fits the share, the page is what counts.
+            None if self.limit < page_size => full(page_size),
+            leaf => leaf,
         }
+    }
+
+    /// How many of the last records make a leaf with an upper fence; `None`: all of them, without one.
+    fn last_leaf(&self) -> Option<usize> {
+        for bytes in [self.limit, self.inner.pool.page_size()] {
+            if self.stage.fits_open(bytes) {
+                return None;
+            }
+            if let Some(n) = self.stage.most_closed(bytes) {
+                return Some(n);
+            }
+        }
+        Some(1)
     }
 
     /// Loads what is left. How many records were loaded in all, and the LSN to wait for.
@@ -205,11 +235,9 @@ impl<'t> BulkLoad<'t> {
             }
         }
         while self.stage.len() > 0 {
-            if self.stage.fits_open(page_size) {
-                self.build(self.stage.len(), false)?;
-            } else {
-                let n = self.stage.most_closed(page_size).unwrap_or(1);
-                self.build(n, true)?;
+            match self.last_leaf() {
+                None => self.build(self.stage.len(), false)?,
+                Some(n) => self.build(n, true)?,
             }
         }
         if self.portion.closing {

@@ -72,6 +72,8 @@ pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
 pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
 
+pub use crate::page::slotted::{SlottedPage, SlottedPageMut};
+
 use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::types::{Lsn, SizeClass};

@@ -37,6 +37,7 @@ const RECENT: usize = 8;
 /// A later operation on a key wins. Requirements see the state before the batch. Building one does no I/O; it holds its
 /// keys and values in memory. Trees of another store are found out when the batch is applied.
 #[derive(Clone, Default)]
+#[doc(alias("WriteBatch", "Transaction"))]
 pub struct Batch {
     trees: Vec<Tree>,
     entries: Vec<Entry>,
@@ -62,6 +63,7 @@ impl Batch {
 
     /// Requires that `key` of `tree` has this value (`None`: that it is absent) just before the batch; otherwise the
     /// batch changes nothing and is [`Error::Conflict`](crate::Error::Conflict).
+    #[doc(alias("check", "assert"))]
     pub fn require(&mut self, tree: &Tree, key: impl AsRef<[u8]>, value: Option<&[u8]>) -> &mut Self {
         let what = if value.is_some() { What::Require } else { What::RequireAbsent };
         self.push(tree, what, key.as_ref(), value.unwrap_or_default())

@@ -115,6 +115,7 @@ impl StoreOptions {
     /// The memory budget in bytes: pages, their bookkeeping, write and log buffers together. Default 256 MiB. A budget
     /// below the floor that page size and buffers set is [`Error::InvalidOption`], with the floor in its text.
     #[must_use]
+    #[doc(alias("cache_size", "cache_capacity"))]
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes;
         self
@@ -172,6 +173,7 @@ impl StoreOptions {
 
     /// Whether a store that is not there is created. Default on; off, such an open is [`Error::NotFound`].
     #[must_use]
+    #[doc(alias("create_if_missing"))]
     pub fn create(mut self, on: bool) -> Self {
         self.create = on;
         self

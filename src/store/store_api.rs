@@ -57,6 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::ReadOnly`] if it would have to be created in a read-only store.
+    #[doc(alias("open_tree", "open_table", "open_database", "keyspace", "partition"))]
     pub fn tree(&self, name: &str) -> Result<Tree> {
         let call = self.inner.engine.running.enter()?;
         self.inner.engine.check_poison()?;
@@ -84,6 +85,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupted`], [`Error::Io`], [`Error::Closed`].
+    #[doc(alias("list_tables", "list_partitions"))]
     pub fn tree_names(&self) -> Result<Vec<String>> {
         self.inner.check_open()?;
         let mut names = Vec::new();
@@ -99,6 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::ReadOnly`], [`Error::NoSpace`] (in the log); nothing was dropped then.
+    #[doc(alias("delete_table", "delete_partition"))]
     pub fn drop_tree(&self, name: &str) -> Result<bool> {
         let (engine, catalog) = (&self.inner.engine, &self.inner.catalog);
         let call = engine.running.enter()?;
@@ -115,6 +118,7 @@ impl Store {
     /// # Errors
     /// [`Error::Conflict`] if a requirement did not hold, [`Error::BatchTooLarge`], [`Error::InvalidOption`] for a tree
     /// of another store, [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; nothing was changed then.
+    #[doc(alias("commit", "write", "transaction"))]
     pub fn apply(&self, batch: impl Borrow<Batch>) -> Result<()> {
         self.apply_with(batch, self.inner.engine.durability)
     }
@@ -131,6 +135,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`].
+    #[doc(alias("flush", "persist"))]
     pub fn sync(&self) -> Result<Lsn> {
         let engine = &self.inner.engine;
         let _call = engine.running.enter()?;

@@ -15,7 +15,6 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// What a compare-and-swap found instead of what it expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CasConflict {
     /// The key's value at that moment; `None`: it was absent.
     pub current: Option<Vec<u8>>,
@@ -182,6 +181,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::get`].
+    #[doc(alias("exists", "has"))]
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.read(|tree| tree.contains_key(key.as_ref()))
     }
@@ -194,6 +194,7 @@ impl Tree {
 
     /// The pairs whose keys begin with `prefix`.
     #[must_use]
+    #[doc(alias("scan_prefix"))]
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range {
         Range::new(self, prefix_bounds(prefix.as_ref()))
     }
@@ -209,6 +210,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::get`].
+    #[doc(alias("for_each"))]
     pub fn scan(&self, range: impl KeyRange, f: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
         let Some((low, high)) = half_open(range.bounds()) else { return self.handle.inner.check_open() };
         let mut closed = Ok(());
@@ -233,6 +235,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::get`].
+    #[doc(alias("first_key_value"))]
     pub fn first(&self) -> Result<Option<Pair>> {
         self.read(BTree::first)
     }
@@ -241,6 +244,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::get`].
+    #[doc(alias("last_key_value"))]
     pub fn last(&self) -> Result<Option<Pair>> {
         self.read(BTree::last)
     }
@@ -251,6 +255,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::get`].
+    #[doc(alias("count"))]
     pub fn len(&self) -> Result<u64> {
         self.read(BTree::len)
     }

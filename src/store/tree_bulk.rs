@@ -1,7 +1,7 @@
 //! A named tree's handle: loading sorted records.
 
 use super::tree::Tree;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Tree {
     /// Adds records whose keys ascend, all greater than the last one there; how many. For large inputs much faster than
@@ -16,8 +16,25 @@ impl Tree {
     /// [`Tree::insert`]. **Not atomic:** what was loaded before the error stays, as does what a crash finds linked; it is
     /// always a prefix of the input.
     pub fn bulk_load<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, sorted: impl IntoIterator<Item = (K, V)>) -> Result<u64> {
+        self.bulk_load_filled(100, sorted)
+    }
+
+    /// As [`Tree::bulk_load`], into leaves filled to `percent` of a page, 50 to 100: what is to be inserted into later, in any
+    /// order, splits less with some room. A record that alone is longer takes what it takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for another percentage; otherwise as [`Tree::bulk_load`].
+    pub fn bulk_load_filled<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        percent: u8,
+        sorted: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64> {
+        if !(50..=100).contains(&percent) {
+            let reason = format!("{percent} percent; leaves can be filled to 50 to 100");
+            return Err(Error::InvalidOption { option: "fill", reason });
+        }
         let engine = &self.handle.inner.engine;
-        let mut load = self.handle.tree.bulk_load();
+        let mut load = self.handle.tree.bulk_load_filled(percent);
         let mut input = {
             let _callback = self.in_callback();
             sorted.into_iter()

@@ -45,6 +45,7 @@ impl Tree {
     /// `KeyTooLarge`, `ValueTooLarge`, `ReadOnly`, `NoSpace`, `Poisoned`,
     /// and those of [`Tree::get`]; so for every write. Nothing was changed, except after `Poisoned`, where that is
     /// known only when the store has been opened again.
+    #[doc(alias("put", "set"))]
     pub fn insert(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<bool> {
         let (key, value) = (key.as_ref(), value.as_ref());
         self.make_way(Some(value));
@@ -69,6 +70,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("delete", "del"))]
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         let key = key.as_ref();
         self.write(|tree| tree.remove(key).map(|Changed { existed, lsn, .. }| (existed, lsn)))
@@ -78,6 +80,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("remove_entry"))]
     pub fn take(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
         let key = key.as_ref();
         self.write(|tree| {
@@ -92,6 +95,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("cas", "compare_exchange"))]
     pub fn compare_and_swap(
         &self,
         key: impl AsRef<[u8]>,
@@ -111,6 +115,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("fetch_and_update", "update_and_fetch", "merge", "entry"))]
     pub fn fetch_update(
         &self,
         key: impl AsRef<[u8]>,
@@ -142,6 +147,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("pop_min"))]
     pub fn pop_first(&self) -> Result<Option<Pair>> {
         self.pop(BTree::pop_first)
     }
@@ -150,6 +156,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`].
+    #[doc(alias("pop_max"))]
     pub fn pop_last(&self) -> Result<Option<Pair>> {
         self.pop(BTree::pop_last)
     }
@@ -167,6 +174,7 @@ impl Tree {
     ///
     /// # Errors
     /// See [`Tree::insert`]; the steps done before stay done.
+    #[doc(alias("clear", "delete_range", "retain"))]
     pub fn remove_range(&self, range: impl KeyRange) -> Result<u64> {
         let engine = &self.handle.inner.engine;
         let Some((low, high)) = half_open(range.bounds()) else { return self.write(|_| Ok((0, Lsn::NONE))) };
