@@ -73,6 +73,12 @@ pub fn draw(contests: &[&Contest], path: &Path) -> Result<bool, Box<dyn Error>> 
     Ok(true)
 }
 
+/// A figure of an axis, if it is one, two or five of its power of ten: within one decade all of them would stand on each other.
+fn round(n: f64) -> String {
+    let lead = n / 10f64.powf(n.log10().floor());
+    if [1.0, 2.0, 5.0].iter().any(|round| (lead / round - 1.0).abs() < 0.01) { short(n) } else { String::new() }
+}
+
 type Cell<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// The powers of ten around all figures.
@@ -111,7 +117,7 @@ fn bars(chart: &Chart<'_>, cell: &Cell<'_>) -> Outcome {
         .disable_y_mesh()
         .disable_y_axis()
         .y_labels(0)
-        .x_label_formatter(&|n| short(*n))
+        .x_label_formatter(&|n| round(*n))
         .label_style(("sans-serif", 11))
         .draw()?;
     let size = (f64::from(cell.dim_in_pixel().1.saturating_sub(70)) / all.len() as f64 * 0.8).clamp(7.0, 12.0);
@@ -147,7 +153,7 @@ fn lines(chart: &Chart<'_>, cell: &Cell<'_>) -> Outcome {
     context
         .configure_mesh()
         .x_label_formatter(&|n| format!("{n:.0}"))
-        .y_label_formatter(&|n| short(*n))
+        .y_label_formatter(&|n| round(*n))
         .label_style(("sans-serif", 11))
         .draw()?;
     let mut names: Vec<&str> = Vec::new();

@@ -124,8 +124,21 @@ pub fn overview(contests: &[Contest]) -> Columns {
     columns
 }
 
+/// Further figures; where bare memory has one of the same kind, as a share of that.
+pub fn further(all: &[(String, String, String, f64)]) -> Columns {
+    let mut columns = Columns::new(&["workload", "engine", "what", "value", "of bare memory"]);
+    for (workload, engine, what, value) in all {
+        let bare = all.iter().find(|other| (&other.0, other.1.as_str(), &other.2) == (workload, "memory", what));
+        let share = bare.map_or_else(String::new, |(.., bare)| format!("{:.0}%", 100.0 * value / bare));
+        columns.row(vec![workload.clone(), engine.clone(), what.clone(), format!("{value:.2}"), share]);
+    }
+    columns
+}
+
 /// Everything, for the end of a run.
 pub fn print(run: &Run) {
+    println!("Machine and versions");
+    crate::report::machine(run).iter().for_each(|line| println!("  {line}"));
     let contests = summary::contests(&run.rows);
     for one in &contests {
         let records = one.figures.first().map_or(0, |figure| figure.row.records);
@@ -146,11 +159,7 @@ pub fn print(run: &Run) {
     let further = summary::further(&run.notes);
     if !further.is_empty() {
         println!("\nFurther figures");
-        let mut columns = Columns::new(&["workload", "engine", "what", "value"]);
-        for (workload, engine, what, value) in further {
-            columns.row(vec![workload, engine, what, format!("{value:.2}")]);
-        }
-        print!("{}", columns.text());
+        print!("{}", self::further(&further).text());
     }
     let missing = summary::missing(&run.notes);
     for (title, failed) in [("FAILED", true), ("Not offered", false)] {
