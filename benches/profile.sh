@@ -32,7 +32,7 @@ for operation in ${OPERATIONS:-get insert commit}; do
         total=$(sed -nE 's/^(totals|summary): ([0-9]+).*/\2/p' "$work/callgrind" | head -n 1)
         echo "$operation: $((total / operations)) instructions each"
         # A function's lines from all files it is inlined from, together.
-        callgrind_annotate "$work/callgrind" 2> /dev/null | awk -v n="$operations" '
+        callgrind_annotate --auto=no "$work/callgrind" 2> /dev/null | awk -v n="$operations" '
             match($0, /^ *[0-9,]+ \([^)]*\) +[^:]*:/) {
                 count = $1; gsub(",", "", count)
                 name = substr($0, RLENGTH + 1); sub(/ \[.*\]$/, "", name)
