@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -441,4 +441,54 @@ fn a_checkpoint_leaves_little_to_recover() {
     assert_eq!(store.stats().recovered_records, 1);
     assert_eq!(store.tree("t").unwrap().len().unwrap(), 501);
     store.check().unwrap();
+}
+
+/// A waker that asks for what its thread might hold.
+struct Asks {
+    store: Store,
+    asked: AtomicU64,
+}
+
+impl Wake for Asks {
+    fn wake(self: Arc<Self>) {
+        self.store.checkpoint().unwrap();
+        self.store.tree("another").unwrap().insert("k", "v").unwrap();
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn wakers_may_use_the_store() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::options().memory(4 << 20).durability(Durability::Manual).open(dir.path()).unwrap();
+        let asks = Arc::new(Asks { store: store.clone(), asked: AtomicU64::new(0) });
+        let waker = Waker::from(asks.clone());
+        let tree = store.tree("t").unwrap();
+        let (mut n, mut pending) = (0u64, 0);
+        while asks.asked.load(Ordering::Relaxed) < 50 && n < 20_000 {
+            tree.insert(n.to_be_bytes(), [7; 1000]).unwrap();
+            let mut point = std::pin::pin!(store.sync_async());
+            let context = &mut Context::from_waker(&waker);
+            if Future::poll(point.as_mut(), context).is_pending() {
+                pending += 1;
+                // Whoever makes it durable first, this or the background, runs the waker, or leaves it to who holds nothing.
+                match n % 3 {
+                    0 => store.checkpoint().unwrap(),
+                    1 => drop(store.sync().unwrap()),
+                    _ => drop(store.tree(&format!("t{}", n % 20)).unwrap()),
+                }
+                let began = Instant::now();
+                while Future::poll(point.as_mut(), context).is_pending() {
+                    assert!(began.elapsed().as_secs() < 20, "nobody made it durable");
+                    std::thread::yield_now();
+                }
+            }
+            n += 1;
+        }
+        done.send((asks.asked.load(Ordering::Relaxed), pending)).unwrap();
+    });
+    let (asked, pending) = wait.recv_timeout(Duration::from_secs(60)).expect("a waker waits for its own thread");
+    assert!(asked > 0, "{pending} were pending, none was woken");
 }

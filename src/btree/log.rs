@@ -52,7 +52,7 @@ impl RedoLog for Wal {
             Room::Wal(permit) => Wal::append(self, permit, record),
             Room::Unbounded => {
                 // Room from elsewhere: a caller's mistake that must not lose a record in silence.
-                self.poison("a record came with room that another log gave");
+                self.poison_latched("a record came with room that another log gave");
                 Wal::position(self)
             }
         }

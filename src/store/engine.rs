@@ -4,7 +4,7 @@
 use super::files::Files;
 use super::options::Durability;
 use super::report::Stats;
-use super::running::Running;
+use super::running::{InCallback, Running};
 use super::superblock::Superblock;
 use crate::error::{Error, Result};
 use crate::io::DiskFile;
@@ -124,7 +124,8 @@ impl Engine {
         };
         self.pool.poison(&text);
         if let Some(wal) = &self.wal {
-            wal.poison(text.as_str());
+            // Called under locks: the wakers are left to the flusher and to `close`.
+            wal.poison_latched(text.as_str());
         }
     }
 
@@ -175,13 +176,15 @@ impl Engine {
     /// `Poisoned`: whether what was done is durable is unknown.
     pub(crate) fn acknowledge(&self, lsn: Lsn, durability: Durability) -> Result<()> {
         let wal = self.log()?;
-        wal.wake_due();
-        match durability {
-            Durability::Sync => wal.commit(lsn)?,
-            Durability::Relaxed { within } if wal.oldest_unsynced_age().is_some_and(|age| age >= within) => {
-                wal.commit(lsn)?;
-            }
-            Durability::Relaxed { .. } | Durability::Manual => {}
+        let wait = match durability {
+            Durability::Sync => true,
+            Durability::Relaxed { within } => wal.oldest_unsynced_age().is_some_and(|age| age >= within),
+            Durability::Manual => false,
+        };
+        if wait || wal.has_due_wakers() {
+            // Wakers may run here: a close that one of them calls for would wait for the call that this one is part of.
+            let _callback = InCallback::of(self.id());
+            if wait { wal.commit(lsn)? } else { wal.wake_due() }
         }
         // The log may have been durable up to there before the pool was poisoned, by a panic in the middle of a change, say.
         self.check_poison()

@@ -2,6 +2,7 @@
 
 use super::catalog::Catalog;
 use super::engine::Engine;
+use super::running::InCallback;
 use super::{Batch, CheckReport, Durability, Stats, StoreOptions, SyncPoint, Tree, batch, check};
 use crate::error::{Error, Result};
 use crate::io::DiskLock;
@@ -141,6 +142,7 @@ impl Store {
         let _call = engine.running.enter()?;
         let wal = engine.log()?;
         engine.check_poison()?;
+        let _callback = InCallback::of(engine.id());
         wal.wait_durable(wal.position())
     }
 

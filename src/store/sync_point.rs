@@ -1,5 +1,6 @@
 //! Waiting for durability apart from writing.
 
+use super::running::InCallback;
 use super::store_api::Inner;
 use crate::error::{Error, Result};
 use crate::sync::Arc;
@@ -33,6 +34,7 @@ impl SyncPoint {
         let target = wal.position();
         if engine.deterministic {
             // Nobody else is there to do it. A failure poisons the log, and the waiting finds that.
+            let _callback = InCallback::of(engine.id());
             let _ = wal.commit(target);
         } else {
             wal.request_flush(target);

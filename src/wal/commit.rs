@@ -99,6 +99,10 @@ impl Wal {
     }
 
     fn commit_by(&self, lsn: Lsn, caller: Caller) -> Result<()> {
+        if caller == Caller::Free {
+            // What is durable already may be so by a flush that left its wakers.
+            self.wake_due();
+        }
         let lsn = lsn.min(self.position());
         loop {
             if self.durable_lsn() >= lsn {
@@ -198,8 +202,8 @@ impl Wal {
             return self.wake_ready();
         }
         let flush = self.flush.lock();
-        // Relaxed: the lock orders it for the flusher; a reservation takes it as a hint.
-        self.wakers_due.store(true, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `wake_due`, so that who takes it sees what has become durable, or the poison.
+        self.wakers_due.store(true, Ordering::Release);
         self.work.notify_one();
         drop(flush);
     }
@@ -207,10 +211,17 @@ impl Wal {
     /// Runs what others have left. Called with no latch and no lock held.
     #[inline]
     pub(crate) fn wake_due(&self) {
-        // Relaxed: the wakers' own lock orders them.
-        if self.wakers_due.load(Ordering::Relaxed) && self.wakers_due.swap(false, Ordering::Relaxed) {
+        // Acquire: pairs with the Release in `wake_wakers`.
+        if self.has_due_wakers() && self.wakers_due.swap(false, Ordering::Acquire) {
             self.wake_ready();
         }
+    }
+
+    /// Whether others have left wakers. One load.
+    #[inline]
+    pub(crate) fn has_due_wakers(&self) -> bool {
+        // Relaxed: a hint; whoever takes the wakers asks again.
+        self.wakers_due.load(Ordering::Relaxed)
     }
 
     /// One round: waits for the flush that runs, or makes one. False if the log is poisoned.

@@ -374,8 +374,40 @@ fn who_may_hold_locks_leaves_the_wakers_to_others() {
     drop(crate::btree::RedoLog::reserve(&*log, 100).unwrap());
     drop(log.reserve_for_checkpoint(100).unwrap());
     assert_eq!((log.durable_lsn(), woken.0.load(Ordering::SeqCst)), (lsn, 0), "foreign code ran under locks");
-    log.wake_due();
+    // What is durable already is no reason not to.
+    log.commit(lsn).unwrap();
     assert_eq!(woken.0.load(Ordering::SeqCst), 1, "nobody ran it");
+    let mut late = None;
+    let beyond = log.append(log.reserve(record.len()).unwrap(), &record);
+    assert!(log.poll_durable(beyond, &mut late, &Context::from_waker(&waker)).is_pending());
+    log.poison_latched("for a test");
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1, "foreign code ran under locks");
+    assert!(log.commit(beyond).is_err());
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2, "nobody ran it");
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: std::sync::Arc<Self>) {
+        panic!("a waker's own");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_asleep() {
+    let temp = tempfile::tempdir().unwrap();
+    let (log, record) = small_log(temp.path());
+    let woken = std::sync::Arc::new(CountWakes(AtomicUsize::new(0)));
+    let lsn = log.append(log.reserve(record.len()).unwrap(), &record);
+    let wakers = [Waker::from(std::sync::Arc::new(Panics)), Waker::from(woken.clone())];
+    // One before and one behind it, whatever the order.
+    for i in [1, 0, 1] {
+        assert!(log.poll_durable(lsn, &mut None, &Context::from_waker(&wakers[i])).is_pending());
+    }
+    log.commit(lsn).unwrap();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+    assert!(!log.is_poisoned());
 }
 
 /// The waker of a task whose other future goes with it.

@@ -3,6 +3,7 @@
 use super::log::Wal;
 use crate::error::Result;
 use crate::types::Lsn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
 /// The wakers registered, in no order.
@@ -89,7 +90,8 @@ impl Wal {
         }
         drop(wakers);
         for waker in ready {
-            waker.wake();
+            // One that panics is its owner's trouble: the others are woken, and the thread, perhaps the store's own, goes on.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
