@@ -291,14 +291,18 @@ fn leaves_are_filled_to_what_was_asked() {
         assert!((0.97..1.05).contains(&(pages / wanted)), "{pages} pages at {percent}%, {full} at 100");
         assert!(splits < split / 10, "{splits} splits at {percent}%, {split} at 100");
     }
-    // Records of which one alone is more than half a page, or all of it but some bytes, between small ones.
+    // Records of which one alone is more than the share: the longest that stay in a leaf, between small ones; and large values.
     let temp = tempfile::tempdir().unwrap();
     let store = small().open(temp.path()).unwrap();
     let tree = store.tree("t").unwrap();
-    let value = |n: u64| vec![n as u8; [1500, 10, 1800, 40, 1900, 1900, 3][n as usize % 7]];
-    let loaded = tree.bulk_load_filled(50, (0..3000).map(|n| ([key(n), vec![1; 500]].concat(), value(n)))).unwrap();
-    assert_eq!(loaded, 3000);
-    assert_eq!(store.check().unwrap().records, 3000);
+    let value = |n: u64| vec![n as u8; [1910, 10, 1910, 1910, 40, 1910, 3000, 3][n as usize % 8]];
+    assert_eq!(tree.bulk_load_filled(50, (0..4000).map(|n| (key(n), value(n)))).unwrap(), 4000);
+    let report = store.check().unwrap();
+    // Four of eight have a leaf for themselves.
+    assert!(report.records == 4000 && report.tree_pages > 2000 + 500 && report.tree_pages < 2000 + 1700, "{report:?}");
+    for n in 0..4000 {
+        assert!(tree.get(key(n)).unwrap() == Some(value(n)), "{n}");
+    }
     for percent in [0, 49, 101, 255] {
         let refused = tree.bulk_load_filled(percent, records(0..1, key));
         assert!(matches!(refused, Err(Error::InvalidOption { option: "fill", .. })), "{refused:?}");

@@ -193,32 +193,25 @@ impl<'t> BulkLoad<'t> {
     /// How many records make the next leaf, if there are enough of them, and whether it gets an upper fence.
     #[inline]
     fn full_leaf(&self) -> Option<(usize, bool)> {
-        let page_size = self.inner.pool.page_size();
-        let full = |bytes| {
-            if self.portion.is_long() {
-                self.stage.fill_open(bytes).map(|n| (n, false))
-            } else {
-                self.stage.fill_closed(bytes).map(|n| (n, true))
-            }
-        };
-        match full(self.limit) {
-            // Not yet, or never: where not even one record fits the share, the page is what counts.
-            None if self.limit < page_size => full(page_size),
-            leaf => leaf,
+        let open = self.portion.is_long();
+        // One that alone is longer than the share has a leaf for itself.
+        let partly = self.limit < self.inner.pool.page_size();
+        if partly && self.stage.len() > 1 && !self.stage.first_fits(self.limit) {
+            return Some((1, !open));
+        }
+        if open {
+            self.stage.fill_open(self.limit).map(|n| (n, false))
+        } else {
+            self.stage.fill_closed(self.limit).map(|n| (n, true))
         }
     }
 
     /// How many of the last records make a leaf with an upper fence; `None`: all of them, without one.
     fn last_leaf(&self) -> Option<usize> {
-        for bytes in [self.limit, self.inner.pool.page_size()] {
-            if self.stage.fits_open(bytes) {
-                return None;
-            }
-            if let Some(n) = self.stage.most_closed(bytes) {
-                return Some(n);
-            }
+        if self.stage.fits_open(self.limit) || self.stage.len() == 1 {
+            return None;
         }
-        Some(1)
+        Some(self.stage.most_closed(self.limit).unwrap_or(1))
     }
 
     /// Loads what is left. How many records were loaded in all, and the LSN to wait for.

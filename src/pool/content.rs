@@ -243,6 +243,9 @@ impl BufferPool {
     /// `Io`, `Corrupted`, `Poisoned`; `f` was not called then.
     pub fn with_content<R>(&self, page: &ContentPage, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         self.check_poison()?;
+        if page.units == 0 {
+            return Err(page.damaged("a page of no length"));
+        }
         with_buffer(page.units as usize * self.page_size, |image| {
             self.store.read(page.id, image)?;
             let mut hasher = crc32fast::Hasher::new();

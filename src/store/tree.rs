@@ -250,7 +250,8 @@ impl Tree {
     }
 
     /// How many pairs there are, at some moment of the call. Cost: nothing to speak of in a tree that was made since the store
-    /// was opened, or that was asked before at a moment when nobody wrote. Otherwise they are counted: each that is there all
+    /// was opened, or that was asked before at a moment when nobody wrote. Otherwise, and when others write so fast that no such
+    /// moment is found, they are counted: each that is there all
     /// along once, and none that never is, which reads the first cache line of every leaf, some 100 ns each.
     ///
     /// # Errors

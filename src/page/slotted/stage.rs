@@ -72,6 +72,9 @@ impl Stage {
     }
 
     fn sum_of(&self, n: usize) -> usize {
+        if n < self.len() / 2 {
+            return self.items[..n].iter().map(|item| item.page_bytes()).sum();
+        }
         self.sum - self.items[n..].iter().map(|item| item.page_bytes()).sum::<usize>()
     }
 
@@ -92,6 +95,11 @@ impl Stage {
     /// The most records, but not all of them, that fit a leaf with an upper fence: one at least.
     pub(crate) fn most_closed(&self, page_size: usize) -> Option<usize> {
         (1..self.len()).rev().find(|&n| self.fits_closed(n, page_size))
+    }
+
+    /// Whether the first record, which others follow, fits a leaf of its own with an upper fence.
+    pub(crate) fn first_fits(&self, page_size: usize) -> bool {
+        self.fits_closed(1, page_size)
     }
 
     fn fits_closed(&self, n: usize, page_size: usize) -> bool {
