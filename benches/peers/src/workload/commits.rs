@@ -1,6 +1,6 @@
 //! Durable commits from many threads, of one record each and of a hundred, into a store that holds some already.
 
-use super::{Group, engines_and_device, put};
+use super::{Group, engines_and_device, put, read_back};
 use crate::engine::{Commit, Result};
 use crate::lab::Lab;
 use crate::measure::{self, Pace};
@@ -20,15 +20,17 @@ fn run(lab: &Lab) -> Result<()> {
     let (records, data) = (lab.p().records, *lab.data());
     // The same numbers in every round: the first inserts them, later rounds overwrite.
     let next = AtomicU64::new(records);
+    let nonce = u64::from(lab.spec.round);
     for (name, batch) in [("commit_single", 1), ("commit_batch_100", 100)] {
         for &threads in &lab.p().threads {
+            let first = next.load(Relaxed);
             lab.measure(name, threads, records, || {
                 measure::sessions(&*engine, &Pace::time(threads, lab.p().seconds), |_| {
                     let next = &next;
-                    Ok(put(data, batch, u64::from(lab.spec.round), Commit::Durable, move || {
-                        Some(next.fetch_add(1, Relaxed))
-                    }))
+                    Ok(put(data, batch, nonce, Commit::Durable, move || Some(next.fetch_add(1, Relaxed))))
                 })
+                // Not measured: what was acknowledged is there as it was written last.
+                .and_then(|m| read_back(&*engine, data, first..next.load(Relaxed), nonce).map(|()| m))
             });
         }
     }

@@ -1,7 +1,7 @@
 //! The workloads, in groups that share a store: a group's measurements run one after the other in one process.
 
 use crate::data::Data;
-use crate::engine::{Commit, Entry, Fail, Kind, Op, Result, Session, View, Walk};
+use crate::engine::{Commit, Engine, Entry, Fail, Kind, Op, Result, Session, View, Walk};
 use crate::lab::Lab;
 use crate::random::Ids;
 
@@ -105,6 +105,21 @@ fn read_now(session: &mut dyn Session, data: Data, id: u64) -> Result<u64> {
         return Err(Fail::wrong(format!("record {id} was not found")));
     }
     checked
+}
+
+/// Records, at most some thousands of them, spread evenly, are there as they were written with `nonce`.
+fn read_back(engine: &dyn Engine, data: Data, ids: std::ops::Range<u64>, nonce: u64) -> Result<()> {
+    let mut session = engine.session()?;
+    let mut wanted = Vec::new();
+    let step = (ids.end - ids.start).div_ceil(5000).max(1);
+    for id in ids.step_by(step as usize) {
+        data.value(id, nonce, &mut wanted);
+        let mut same = false;
+        if !session.get(&data.keys.key(id), &mut |value| same = value == wanted)? || !same {
+            return Err(Fail::wrong(format!("record {id} is not there as it was written")));
+        }
+    }
+    Ok(())
 }
 
 /// A step that walks `len` records from a random place on: keys must ascend from there, the last value is checked.

@@ -106,6 +106,7 @@ fn one(engine: &dyn Engine, lab: &Lab, mix: &Mix, ring: &Ring, lanes: &Lanes) ->
         let mut ids = Ids::new(ring, records, u64::from(lab.spec.round), thread);
         let mut value = Vec::new();
         let mut nonce = 1 + thread as u64;
+        let (mut scans, mut short) = (0u64, 0u64);
         Ok(move |session: &mut dyn Session| {
             let dice = ids.rng().below(100);
             let id = match (ids.next(), mix.choice) {
@@ -125,7 +126,13 @@ fn one(engine: &dyn Engine, lab: &Lab, mix: &Mix, ring: &Ring, lanes: &Lanes) ->
                 session.write(&[Op::Put(&data.keys.key(id), &value)], Commit::Buffered)?;
                 done.fetch_add(1, Ordering::Release);
             } else if dice < mix.reads + mix.updates + mix.inserts + mix.scans {
-                scan(session, data, id, 1 + ids.rng().below(100))?;
+                let len = 1 + ids.rng().below(100);
+                scans += 1;
+                // Near the end there are fewer; that many scans do not begin there.
+                short += u64::from(scan(session, data, id, len)? < len);
+                if short > 16 + scans / 50 && records >= 10_000 {
+                    return Err(Fail::wrong(format!("{short} of {scans} scans ended early")));
+                }
             } else {
                 change(session, data, id, nonce)?;
             }
@@ -134,21 +141,26 @@ fn one(engine: &dyn Engine, lab: &Lab, mix: &Mix, ring: &Ring, lanes: &Lanes) ->
     })
 }
 
-/// Up to `len` records from record `id` on: it must be the first.
-fn scan(session: &mut dyn Session, data: Data, id: u64, len: u64) -> Result<()> {
+/// Up to `len` records from record `id` on: it must be the first, and the others behind it in their order; how many there were.
+fn scan(session: &mut dyn Session, data: Data, id: u64, len: u64) -> Result<u64> {
     let from = data.keys.key(id);
     let (mut n, mut checked) = (0, Ok(0));
+    let (mut before, mut ordered) = (0, true);
     session.view()?.walk(&from, len, Walk::Scan, &mut |key, value| {
         if n == 0 {
             checked =
                 if *key == *from { data.check(id, value) } else { Err(Fail::wrong("a scan that begins elsewhere")) };
         }
+        // The first eight bytes differ from record to record.
+        let head = key.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
+        ordered &= n == 0 || head > before;
+        before = head;
         n += 1;
     })?;
-    if n == 0 || n > len {
+    if n == 0 || n > len || !ordered {
         return Err(Fail::wrong(format!("a scan of {n} records where up to {len} were asked for")));
     }
-    checked.map(|_| ())
+    checked.map(|_| n)
 }
 
 /// Reads, checks and writes the record anew as one step.
