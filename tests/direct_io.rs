@@ -1,9 +1,12 @@
 //! Past the system's page cache: a store whose pages, log and double-write area all go around it keeps what it is told to keep,
 //! with more data than memory, and is the same store for whoever opens it through the cache.
 
+use pagebox::io::Disk;
+use pagebox::sim::SimDisk;
 use pagebox::{Durability, Error, Store, StoreOptions, SyncMethod};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 const KEYS: u64 = 20_000;
 
@@ -102,4 +105,30 @@ fn a_store_around_the_page_cache_keeps_everything() {
             assert!(tree.get(u64::to_be_bytes(key)).unwrap() == Some(value(key, written)), "{key}, copy of {round}");
         }
     }
+}
+
+/// A medium that cannot be written past a cache says so to whoever insists, and serves everybody else.
+#[test]
+fn what_a_medium_lacks_is_refused_only_to_who_insists() {
+    let disk = Arc::new(SimDisk::new(1));
+    let options = || Store::options().memory(16 << 20).disk(disk.clone());
+    let wanted =
+        [("sync_method", options().sync_method(SyncMethod::DirectDsync)), ("direct_io", options().direct_io(true))];
+    let refused = |when: &str| {
+        for (name, options) in &wanted {
+            match options.clone().open("/store") {
+                Err(Error::InvalidOption { option, .. }) => assert_eq!(option, *name, "{when}"),
+                other => panic!("{name}, {when}: {other:?}"),
+            }
+        }
+    };
+    refused("a store to be created");
+    assert!(
+        disk.list(Path::new("/store")).unwrap().iter().all(|name| name.as_os_str() == "lock"),
+        "nothing is left of it"
+    );
+    options().open("/store").unwrap().tree("t").unwrap().insert("k", "v").unwrap();
+    refused("a store that is there");
+    let value = options().open("/store").unwrap().tree("t").unwrap().get("k").unwrap();
+    assert_eq!(value.as_deref(), Some(&b"v"[..]));
 }

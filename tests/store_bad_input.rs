@@ -81,32 +81,6 @@ fn options_that_cannot_be_had() {
     }
 }
 
-/// A medium that cannot be written past a cache says so to whoever insists, and serves everybody else.
-#[test]
-fn what_a_medium_lacks_is_refused_only_to_who_insists() {
-    let disk = Arc::new(SimDisk::new(1));
-    let options = || Store::options().memory(16 << 20).disk(disk.clone());
-    let wanted =
-        [("sync_method", options().sync_method(SyncMethod::DirectDsync)), ("direct_io", options().direct_io(true))];
-    let refused = |when: &str| {
-        for (name, options) in &wanted {
-            match options.clone().open("/store") {
-                Err(Error::InvalidOption { option, .. }) => assert_eq!(option, *name, "{when}"),
-                other => panic!("{name}, {when}: {other:?}"),
-            }
-        }
-    };
-    refused("a store to be created");
-    assert!(
-        disk.list(Path::new("/store")).unwrap().iter().all(|name| name.as_os_str() == "lock"),
-        "nothing is left of it"
-    );
-    options().open("/store").unwrap().tree("t").unwrap().insert("k", "v").unwrap();
-    refused("a store that is there");
-    let value = options().open("/store").unwrap().tree("t").unwrap().get("k").unwrap();
-    assert_eq!(value.as_deref(), Some(&b"v"[..]));
-}
-
 #[test]
 fn the_budget_floor_in_the_message_is_enough() {
     let temp = tempfile::tempdir().unwrap();
