@@ -14,7 +14,7 @@ use super::descend::{Seek, rest, sound};
 use super::link::Linked;
 use super::mini::Beside;
 use super::redo::damaged;
-use super::value::{Draft, LARGE};
+use super::value::{Draft, LARGE, Residence};
 use super::{BTree, Inner};
 use crate::error::{Error, Result};
 use crate::page::bytes::{OutOfBounds, PageReader};
@@ -127,7 +127,7 @@ impl<'t> BulkLoad<'t> {
             self.stage.push(key, 0, value);
         } else {
             self.refuse_unsorted(key)?;
-            let draft = self.inner.draft_value(value)?;
+            let draft = self.inner.draft_value(value, Residence::None)?;
             self.admit(key)?;
             self.stage.push(key, LARGE, draft.bytes());
             self.staged.push_back((self.put, draft));
@@ -289,7 +289,7 @@ impl<'t> BulkLoad<'t> {
     /// As [`BulkLoad::insert_new`], for a large value that is written already; it is left in `draft` if that fails.
     fn insert_draft(&self, key: &[u8], draft: &mut Option<Draft<'t>>) -> Result<Lsn> {
         self.inner.pool.sync_content()?;
-        draft.iter().for_each(|draft| draft.forget_frames(self.inner));
+        draft.iter_mut().for_each(Draft::take_frames);
         match self.inner.insert_draft(key, draft)? {
             Some(lsn) => Ok(lsn),
             None => Err(Error::Unsorted { index: self.loaded }),
@@ -466,7 +466,7 @@ impl<'t> Portion<'t> {
                 pool.sync_runs()?;
             }
             self.runs.iter().for_each(|&run| pool.forget_run(run));
-            self.drafts.iter().for_each(|draft| draft.forget_frames(self.inner));
+            self.drafts.iter_mut().for_each(Draft::take_frames);
             self.synced = true;
         }
         Ok(())

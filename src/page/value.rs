@@ -26,8 +26,8 @@ pub struct ContentHeader {
 }
 
 impl ContentHeader {
-    /// Makes `image`, whose content is in place behind the header, a page: header and checksum. Cost: one pass.
-    pub fn seal(&self, image: &mut [u8]) {
+    /// Makes `image` the page that holds `content`, which fits, and zeros behind it. Cost: a copy and a pass for the checksum.
+    pub fn seal(&self, image: &mut PageWriter<'_>, content: &[u8]) {
         let header = PageHeader {
             checksum: 0,
             kind: PageKind::VALUE,
@@ -38,11 +38,13 @@ impl ContentHeader {
             swip_offset: 0,
             swip_count: 0,
         };
-        let mut page = PageWriter::from_slice(image);
-        header.write(&mut page);
-        page.set_u16(UNITS, self.units as u16);
-        let sum = checksum(image);
-        image[CHECKSUM..CHECKSUM + 4].copy_from_slice(&sum.to_le_bytes());
+        header.write(image);
+        image.set_u16(UNITS, self.units as u16);
+        image.write(HEADER_BYTES, content);
+        let end = HEADER_BYTES + content.len();
+        image.fill(end, image.len() - end, 0);
+        let sum = checksum(image.as_slice());
+        image.set_u32(CHECKSUM, sum);
     }
 
     /// Compares what was read: the first bytes of an image, and the checksum over all of it behind the checksum's own field.

@@ -1,9 +1,9 @@
-//! Pages of large values: written once, past the frames; read through frames where the budget has room for them, and in
-//! steps where it has not.
+//! Pages of large values: written once ([`written`](super::written)); read through frames where the budget has room for them,
+//! and in steps where it has not.
 //!
 //! | who | does what to the page's frame |
 //! |---|---|
-//! | the writer of the value | none yet: its image goes to reserved space; then takes away frames of the place's former life |
+//! | the writer of the value | writes its image to reserved space, from a frame if memory is free; takes away frames of the place's former life; then the frame holds the page |
 //! | a reader | finds it in a frame of its class, or at its second miss loads it there, and holds the shared latch while it reads (V2) |
 //! | eviction, the free | the exclusive latch, by try |
 //!
@@ -12,7 +12,8 @@
 use super::BufferPool;
 use super::frame::ClaimedFrame;
 use super::load::Loading;
-use super::space::Extent;
+#[cfg(feature = "btree")]
+use super::region::Region;
 use super::table::Place;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
@@ -49,6 +50,17 @@ fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
     result
 }
 
+/// Runs `f` with `len` bytes of memory that is mapped for this one use, in huge pages where the system has them: 64 MiB take
+/// 32 faults instead of 16,384. For values longer than what allocators keep for the next who asks.
+///
+/// # Errors
+/// `Io` if there is no such memory; `f` was not called then.
+#[cfg(feature = "btree")]
+pub(crate) fn with_mapped<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
+    let mut region = Region::map(len, true)?;
+    Ok(f(&mut region.bytes_mut()[..len]))
+}
+
 /// How often a page is looked for in the table while somebody else is about to load or drop it.
 const LOOKS: usize = 64;
 /// Attempts at a frame before the page is read without one.
@@ -80,7 +92,7 @@ impl ContentPage {
         SizeClass::new(class as u8).unwrap_or(SizeClass::ZERO)
     }
 
-    fn header(&self) -> ContentHeader {
+    pub(super) fn header(&self) -> ContentHeader {
         ContentHeader { id: self.id, class: self.class(), units: self.units, tree: self.tree }
     }
 
@@ -98,58 +110,6 @@ impl std::ops::Deref for ContentRef<'_> {
 }
 
 impl BufferPool {
-    /// The greatest class in which this pool writes pages of large values: at most 1 MiB, and what the budget has frames for.
-    #[must_use]
-    pub fn content_class(&self) -> SizeClass {
-        SizeClass::new(self.frames.len() as u8 - 1).unwrap_or(SizeClass::ZERO)
-    }
-
-    /// Writes a page of a large value to reserved space, unsynced; what `content` does not fill is zero. It must fit the
-    /// image, which must be of at most [`BufferPool::content_class`]. Waits for a batch of pages that is being written.
-    ///
-    /// # Errors
-    /// `NoSpace`, `Io`, `Poisoned`; nothing refers to the space, so nothing was changed.
-    pub fn write_content(&self, page: &ContentPage, content: &[u8]) -> Result<()> {
-        self.check_poison()?;
-        let mut buffer = self.flusher.lock();
-        let image = buffer.image(page.units as usize * self.page_size);
-        image[HEADER_BYTES..HEADER_BYTES + content.len()].copy_from_slice(content);
-        image[HEADER_BYTES + content.len()..].fill(0);
-        page.header().seal(image);
-        self.store.write_unlogged(page.id, image)
-    }
-
-    /// Makes all content written before durable, and the length of the file that it needs. After a failure, of this sync
-    /// or of another one meanwhile, nobody knows what is on disk: the pool is poisoned then (P9).
-    ///
-    /// # Errors
-    /// `Io`, `Poisoned`.
-    pub fn sync_content(&self) -> Result<()> {
-        self.check_poison()?;
-        self.store.sync().inspect_err(|error| self.poison(&format!("syncing a large value failed: {error}")))?;
-        self.check_poison()
-    }
-
-    /// Takes away every frame that holds a page at a place in `extent`, which is reserved: a node that lived there may be
-    /// dirty still, and must not be written over what comes (pitfall: a page freed and reused while an older image is in
-    /// a write batch). Waits for a write of such a frame, so no latch may be held.
-    pub fn clear_frames(&self, extent: Extent) {
-        for id in extent.start.get()..extent.end().get() {
-            self.discard(PageId::new(id));
-        }
-    }
-
-    /// Takes away the frame of a page that was freed, if nobody uses it at this moment. Its memory is free then; otherwise
-    /// the clock hand finds it.
-    pub fn drop_frame(&self, id: PageId) {
-        let Some(place) = self.table.get(id) else { return };
-        let frames = &self.frames[place.class.get() as usize];
-        if frames.header(place.frame).is_some_and(|header| header.page() == id) {
-            // What is claimed goes back to the free ones.
-            drop(self.try_evict(frames, place.frame));
-        }
-    }
-
     /// The content of `page` in a frame: one that holds it, or, with `load` and if it was missed lately, one that can be had
     /// without waiting. `None` if there is none: [`BufferPool::stream_content`] needs none.
     ///
@@ -187,12 +147,20 @@ impl BufferPool {
         Ok(None)
     }
 
+    /// A frame for content that is free, within its share of the budget.
+    pub(super) fn free_content_frame(&self, class: SizeClass) -> Option<ClaimedFrame<'_>> {
+        if self.may_grow(class) {
+            self.free_frame(class)
+        } else {
+            self.frames.get(class.get() as usize)?.take_resident()
+        }
+    }
+
     /// A frame for content that can be had without waiting and within its share of the budget.
     fn spare_frame(&self, class: SizeClass) -> Result<Option<ClaimedFrame<'_>>> {
         self.check_poison()?;
         for _ in 0..ROUNDS {
-            let frames = &self.frames[class.get() as usize];
-            let free = if self.may_grow(class) { self.free_frame(class) } else { frames.take_resident() };
+            let free = self.free_content_frame(class);
             if free.is_some() {
                 return Ok(free);
             }

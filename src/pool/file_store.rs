@@ -199,6 +199,11 @@ impl PageStore for FilePageStore {
         self.plain().write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
     }
 
+    fn write_past(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        let file = self.past.as_ref().unwrap_or(&self.file);
+        file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
+    }
+
     fn write_run(&self, start: PageId, bytes: &[u8]) -> Result<()> {
         self.plain().write_at(bytes, self.offset(start)).map_err(|e| self.fail("write a run of pages", e))
     }

@@ -107,6 +107,13 @@ impl FrameHeader {
         self.heat.store(warmth, Ordering::Relaxed);
     }
 
+    /// Leaves it cold, as what nobody has used yet, with the warmth of a leaf to come.
+    pub(crate) fn set_cold(&self) {
+        // Relaxed: see `touch`.
+        self.extra.store(0, Ordering::Relaxed);
+        self.heat.store(0, Ordering::Relaxed);
+    }
+
     /// Whether all of `bits` are set. Exact under a latch, a hint otherwise.
     #[inline]
     pub(crate) fn has(&self, bits: u8) -> bool {

@@ -55,7 +55,10 @@ mod tests;
 #[cfg(feature = "btree")]
 mod unlogged;
 mod view;
+mod written;
 
+#[cfg(feature = "btree")]
+pub(crate) use content::with_mapped;
 pub use content::{ContentPage, ContentRef};
 pub use double_write::{DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
 pub use file_store::FilePageStore;
@@ -71,6 +74,7 @@ pub use space::{Allocator, Extent, GateGuard, Snapshot, SpaceMap};
 #[cfg(feature = "btree")]
 pub(crate) use unlogged::Loan;
 pub use view::{Interrupt, PageMut, PageRef, PageView};
+pub use written::WrittenContent;
 
 pub use crate::page::slotted::{SlottedPage, SlottedPageMut};
 

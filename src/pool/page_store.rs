@@ -75,6 +75,15 @@ pub trait PageStore: Send + Sync {
     /// `NoSpace`, `Io`.
     fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> Result<()>;
 
+    /// As [`PageStore::write_unlogged`], for bytes that stay in memory: a store may pass the system's cache, which would only
+    /// hold them once more. They start at a multiple of 4,096 in memory and are whole pages.
+    ///
+    /// # Errors
+    /// As there.
+    fn write_past(&self, start: PageId, bytes: &[u8]) -> Result<()> {
+        self.write_unlogged(start, bytes)
+    }
+
     /// Writes the images of consecutive class 0 pages from `start` on, without syncing.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Anonymous memory for frames: mapped once, never unmapped while the pool lives (P3), committed when first touched.
+//! Anonymous memory for frames: mapped once, never unmapped while the pool lives (P3), committed when first touched. And for
+//! a while, for buffers so large that memory in small pages would cost more than what it is for.
 
 use crate::error::{Error, Result};
 use std::io;
@@ -66,6 +67,14 @@ impl Region {
         // SAFETY: callers pass offsets of frames within the region (S2: frame numbers are bounds-checked), so the result
         // stays inside of the mapping (P3).
         unsafe { self.base.as_ptr().add(offset) }
+    }
+
+    /// All of it, for the one owner of a region that no frame lies in.
+    #[cfg(feature = "btree")]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the range is this mapping (P3), zeroed or written since; the borrow is exclusive, and no frame's address
+        // was taken from a region that is still one owner's.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
     }
 
     /// Gives the memory of a range back to the system; it reads as zeros from then on.

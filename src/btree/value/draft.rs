@@ -4,7 +4,7 @@ use super::Inner;
 use super::reference::{MAX_RUNS, Piece, Reference, units_for};
 use super::space::{SPACE_PART, allocation_part};
 use crate::error::{Error, Result};
-use crate::pool::{BufferPool, GateGuard};
+use crate::pool::{Extent, GateGuard, WrittenContent};
 use crate::types::SizeClass;
 use crate::wal::RecordBuilder;
 use std::cell::Cell;
@@ -18,10 +18,21 @@ const LESSER: u8 = 4;
 /// the flag [`super::LARGE`], by a record to which [`Draft::add_to`] has added the allocation, with the allocator's gate
 /// taken before the append; then [`Draft::settle`] under the same gate (A2).
 pub(crate) struct Draft<'p> {
-    pool: &'p BufferPool,
+    inner: &'p Inner,
     reference: Reference,
     bytes: Vec<u8>,
     settled: Cell<bool>,
+    /// Its pages that were written from frames, until those hold them.
+    frames: Vec<WrittenContent<'p>>,
+}
+
+/// What is to become of a value's content in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// It stays where frames are free: what was just written is often read soon.
+    IfRoom,
+    /// Only readers bring it there: much is written at once.
+    None,
 }
 
 impl Inner {
@@ -31,26 +42,34 @@ impl Inner {
     /// # Errors
     /// `NoSpace`, `Io`, `Poisoned`; nothing was changed.
     pub(crate) fn write_values(&self, values: &[&[u8]]) -> Result<Vec<Draft<'_>>> {
-        let drafts = values.iter().map(|value| self.draft_value(value)).collect::<Result<Vec<_>>>()?;
+        let drafts = values.iter().map(|value| self.draft_value(value, Residence::IfRoom));
+        let mut drafts = drafts.collect::<Result<Vec<_>>>()?;
         if !cfg!(pagebox_break = "value_sync") {
             self.pool.sync_content()?;
         }
-        drafts.iter().for_each(|draft| draft.forget_frames(self));
+        drafts.iter_mut().for_each(Draft::take_frames);
         Ok(drafts)
     }
 
     /// Writes `value` to space of its own. It counts as durable only after [`BufferPool::sync_content`] and then
-    /// [`Draft::forget_frames`] (V1). Waits for the disk: called with no latch held.
+    /// [`Draft::take_frames`] (V1). Waits for the disk: called with no latch held.
     ///
     /// # Errors
     /// `NoSpace`, `Io`, `Poisoned`; nothing was changed.
-    pub(crate) fn draft_value(&self, value: &[u8]) -> Result<Draft<'_>> {
-        let draft = self.reserve_value(value.len() as u64)?;
+    pub(crate) fn draft_value(&self, value: &[u8], residence: Residence) -> Result<Draft<'_>> {
+        let mut draft = self.reserve_value(value.len() as u64)?;
         // Before the first byte is written: a node that lived here may be dirty still.
         draft.reference.runs().iter().for_each(|&run| self.pool.clear_frames(run));
-        for piece in draft.pieces(self) {
-            let at = piece.at as usize;
-            self.pool.write_content(&piece.page, &value[at..at + piece.len])?;
+        for piece in draft.pieces() {
+            let content = &value[piece.at as usize..][..piece.len];
+            let written = match residence {
+                Residence::IfRoom => self.pool.write_from_frame(&piece.page, content)?,
+                Residence::None => None,
+            };
+            match written {
+                Some(written) => draft.frames.push(written),
+                None => self.pool.write_content(&piece.page, content)?,
+            }
         }
         Ok(draft)
     }
@@ -82,7 +101,7 @@ impl Inner {
         };
         let mut bytes = Vec::with_capacity(8 + 8 * runs.len());
         reference.encode(&mut bytes);
-        Ok(Draft { pool: &self.pool, reference, bytes, settled: Cell::new(false) })
+        Ok(Draft { inner: self, reference, bytes, settled: Cell::new(false), frames: Vec::new() })
     }
 }
 
@@ -93,11 +112,13 @@ impl Draft<'_> {
     }
 
     /// After the sync of its content. A reader that was held up since before the places' former pages were freed may have
-    /// loaded one once more before it was written over; from here on, what is loaded from there is the new content.
-    pub(crate) fn forget_frames(&self, inner: &Inner) {
-        for piece in self.pieces(inner) {
-            self.pool.clear_frames(crate::pool::Extent::new(piece.page.id, 1));
+    /// loaded one once more before it was written over; from here on, what is loaded from there is the new content, and the
+    /// frames that it was written from hold it.
+    pub(crate) fn take_frames(&mut self) {
+        for piece in self.pieces() {
+            self.inner.pool.clear_frames(Extent::new(piece.page.id, 1));
         }
+        self.frames.drain(..).for_each(|written| self.inner.pool.keep(written));
     }
 
     /// Adds the allocation of its space to a record.
@@ -113,18 +134,20 @@ impl Draft<'_> {
     /// The record was appended; `gate` was taken before (A2).
     pub(crate) fn settle(&self, gate: &GateGuard<'_>) {
         self.settled.set(true);
-        self.reference.runs().iter().for_each(|&run| self.pool.allocator().apply_allocation_of(gate, run));
+        self.reference.runs().iter().for_each(|&run| self.inner.pool.allocator().apply_allocation_of(gate, run));
     }
 
-    fn pieces(&self, inner: &Inner) -> impl Iterator<Item = Piece> + use<> {
-        self.reference.pieces(inner.pool.page_size(), inner.tree)
+    fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
+        self.inner.pieces(&self.reference)
     }
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.settled.get() {
-            self.reference.runs().iter().for_each(|&run| self.pool.allocator().unreserve_extent(run));
+            // Those that hold its pages are of no use; whoever uses the place next takes away what stays.
+            self.inner.forget_value(&self.reference);
+            self.reference.runs().iter().for_each(|&run| self.inner.pool.allocator().unreserve_extent(run));
         }
     }
 }

@@ -22,7 +22,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use draft::Draft;
+pub(crate) use draft::{Draft, Residence};
 pub(crate) use known::{Known, free_bytes, large_among, large_in};
 pub(crate) use reference::MAX_REFERENCE;
 pub use reference::Reference;

@@ -6,6 +6,7 @@ use super::reference::{Piece, Reference};
 use crate::btree::redo::damaged;
 use crate::error::{Error, Result};
 use crate::page::slotted::scratch;
+use crate::pool::with_mapped;
 use crate::types::PageId;
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ enum Miss {
     /// Past the frames: a long value that is read once would only drive others out.
     Stream,
 }
+
+/// The longest buffer, in bytes, that allocators keep for the next who asks, rather than give it back to the system.
+const KEPT: usize = 32 << 20;
 
 impl Inner {
     /// The reference that a leaf holds.
@@ -87,6 +91,17 @@ impl Inner {
                 return self.pool.with_content(&piece.page, |content| f(&content[..piece.len]));
             }
         }
+        if let Some(len) = usize::try_from(value.len()).ok().filter(|len| *len > KEPT) {
+            return with_mapped(len, |bytes| {
+                let mut at = 0;
+                self.each_part(value, 0..value.len(), Miss::Stream, |part| {
+                    bytes[at..at + part.len()].copy_from_slice(part);
+                    at += part.len();
+                    true
+                })?;
+                Ok(f(&bytes[..at]))
+            })?;
+        }
         scratch::with(|bytes| {
             // If it is to have a frame, that was found out above.
             self.read_parts(value, 0..value.len(), Miss::Stream, bytes)?;
@@ -117,7 +132,7 @@ impl Inner {
         self.pieces(value).next().is_some_and(|piece| piece.len as u64 == value.len())
     }
 
-    fn pieces(&self, value: &Reference) -> impl Iterator<Item = Piece> + use<> {
+    pub(super) fn pieces(&self, value: &Reference) -> impl Iterator<Item = Piece> + use<> {
         value.pieces(self.pool.page_size(), self.tree)
     }
 
