@@ -14,6 +14,7 @@ pub(crate) struct AlignedBuf(Vec<u8>);
 
 impl AlignedBuf {
     /// An empty one for at most `capacity` bytes. Takes up to [`ALIGN`] more.
+    #[cfg(any(test, feature = "wal"))]
     pub(crate) fn with_capacity(capacity: usize) -> AlignedBuf {
         let mut bytes: Vec<u8> = Vec::with_capacity(capacity + ALIGN);
         let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
@@ -21,11 +22,12 @@ impl AlignedBuf {
         AlignedBuf(bytes)
     }
 
-    /// One of `len` zeros.
+    /// One of `len` zeros. Memory that the system hands out cleared is touched when it is used, not here.
     pub(crate) fn zeroed(len: usize) -> AlignedBuf {
-        let mut buf = AlignedBuf::with_capacity(len);
-        buf.resize(len);
-        buf
+        let mut bytes = vec![0; len + ALIGN];
+        let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
+        bytes.truncate(start + len);
+        AlignedBuf(bytes)
     }
 
     /// How many of the bytes are left out; not remembered, for the log's append wants this small.
@@ -46,6 +48,7 @@ impl AlignedBuf {
     }
 
     /// Cuts, or extends with zeros; at most to the capacity.
+    #[cfg(any(test, feature = "wal"))]
     pub(crate) fn resize(&mut self, len: usize) {
         let end = self.start() + len;
         assert!(end <= self.0.capacity(), "an aligned buffer does not grow beyond its capacity");
