@@ -19,6 +19,7 @@ breaks=(
     "bulk_sync         crash_campaign                D4: a bulk load's pages are not synced before the record that refers to them"
     "fresh_again       crash_campaign                P10: a page that was written once is still taken for a fresh one"
     "double_write      crash_campaign                P7: double-write slots are reused before the in-place writes are synced"
+    "copy_floor        crash_campaign                P11: pages rely on copies that the log does not go back to any more"
     "sync_gate         a_checkpoint_beside_a_load_whose_sync_fails P9: a sync of the page file succeeds beside one that fails"
     "read_unvalidated  histories_are_linearizable    L4: a lookup's leaf is not validated"
     "child_unvalidated histories_are_linearizable    L4: a parent is not validated once its child is found"

@@ -50,6 +50,11 @@ fn foreign_bytes_in_the_page_file() {
 }
 
 #[test]
+fn foreign_bytes_among_copies() {
+    feed(6, TIME, fuzz::copies);
+}
+
+#[test]
 fn foreign_bytes_as_a_page() {
     feed(4, TIME / 4, fuzz::page);
 }

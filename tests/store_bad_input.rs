@@ -358,7 +358,7 @@ fn an_unknown_version() {
         });
         let before = content(temp.path());
         match Store::open(temp.path()) {
-            Err(Error::UnsupportedFormat { found: 99, supported: 3, .. }) => {}
+            Err(Error::UnsupportedFormat { found: 99, supported: 4, .. }) => {}
             other => panic!("{copies:?}: {other:?}"),
         }
         assert_eq!(before, content(temp.path()));

@@ -32,7 +32,8 @@ fn template() -> &'static Files {
         let tree = store.tree("t").expect("a tree");
         for n in 0..300u32 {
             tree.insert(n.wrapping_mul(0x9e37_79b1).to_be_bytes(), vec![n as u8; n as usize % 200]).expect("insert");
-            if n == 200 {
+            // The second one writes pages that were written before.
+            if n == 200 || n == 250 {
                 store.checkpoint().expect("checkpoint");
             }
         }
@@ -142,6 +143,25 @@ pub fn pages_file(data: &[u8]) {
         overlay(&mut files, &path, place, data);
     }
     exercise(&files);
+}
+
+/// Bytes anywhere in the file with copies of pages, or its end cut off, then a recovery: no copy is needed, so nothing may be lost.
+pub fn copies(data: &[u8]) {
+    let Some((place, data)) = place(data) else { return };
+    let mut files = template().clone();
+    let path = Path::new(DIR).join("double-write");
+    if data.is_empty() {
+        if let Some(file) = files.get_mut(&path) {
+            file.truncate(place as usize % (file.len() + 1));
+        }
+    } else {
+        // Few places are not zeros.
+        let blocks = files.get(&path).map_or(0, |file| file.len() as u64 / 4096);
+        overlay(&mut files, &path, place / 64 % blocks.max(1) * 4096 + place % 64, data);
+    }
+    let store = options(disk_with(&files)).create(false).open(DIR).expect("a store that lost copies it does not need");
+    store.check().expect("a sound store");
+    assert_eq!(store.tree("t").expect("a tree").len().expect("len"), 300);
 }
 
 /// One page, whose header and integers are read at every place that the bytes name.

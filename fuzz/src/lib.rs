@@ -9,7 +9,7 @@ mod bytes;
 #[path = "../../examples/kvstore/lines.rs"]
 mod kvstore_lines;
 
-pub use bytes::{log, page, pages_file, superblock};
+pub use bytes::{copies, log, page, pages_file, superblock};
 
 /// The line form: what parses is written back to a line that parses to the same record.
 pub fn lines(data: &[u8]) {

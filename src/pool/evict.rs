@@ -7,20 +7,12 @@
 use super::BufferPool;
 use super::frame::{ClaimedFrame, DIRTY, Frames, WARM_INNER, WRITING};
 use crate::error::{Error, Result};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::Ordering;
 use crate::types::{FrameId, PageId, SizeClass};
 use std::time::{Duration, Instant};
 
 /// Rounds without any victim before a deterministic run gives up; others go by the clock.
 const DETERMINISTIC_ROUNDS: u32 = 64;
-
-/// How the pool tells its provider that free frames run low.
-#[derive(Default)]
-pub(crate) struct Demand {
-    low: Mutex<bool>,
-    wake: Condvar,
-    served: AtomicBool,
-}
 
 /// What one pass of the hand found.
 struct Sweep<'p> {
@@ -45,13 +37,13 @@ impl BufferPool {
         // Relaxed: a snapshot that steers, nothing more.
         let full = self.resident.load(Ordering::Relaxed) + frames.bytes as u64 > self.capacity;
         if !full && frames.wants_preparing() {
-            self.demand_frames();
+            self.demand.ask();
         }
         if resident.is_some() {
             return resident;
         }
         if !self.commit_bytes(frames.bytes as u64) {
-            self.demand_frames();
+            self.demand.ask();
             return None;
         }
         let frame = frames.take_uncommitted();
@@ -243,26 +235,11 @@ impl BufferPool {
 
     /// Waits until free frames run low or `timeout` has passed: what a provider thread does between its steps.
     pub fn wait_for_demand(&self, timeout: Duration) {
-        // Relaxed: whether to notify at all is advice; the timeout covers a lost one.
-        self.demand.served.store(true, Ordering::Relaxed);
-        let mut low = self.demand.low.lock();
-        if !*low {
-            self.demand.wake.wait_for(&mut low, timeout);
-        }
-        *low = false;
-    }
-
-    fn demand_frames(&self) {
-        // Relaxed: see `wait_for_demand`.
-        if self.demand.served.load(Ordering::Relaxed) {
-            self.wake_provider();
-        }
+        self.demand.wait(timeout);
     }
 
     /// Wakes the thread in [`BufferPool::wait_for_demand`], so that it can see that it is to end.
-    #[cold]
     pub fn wake_provider(&self) {
-        *self.demand.low.lock() = true;
-        self.demand.wake.notify_one();
+        self.demand.wake();
     }
 }

@@ -1,21 +1,25 @@
 //! Pages in a file.
 
+use super::demand::Demand;
+use super::double_write::area::Area;
+use super::double_write::restore::Found;
+use super::double_write::ring::Ring;
 use super::double_write::{self, DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
 use super::page_store::{PageImage, PageStore};
 use super::sync_gate::GatedFile;
 use crate::error::{Error, Result, Site};
 use crate::io::DiskFile;
 use crate::page::bytes::PageWriter;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
-use crate::types::PageId;
+use crate::sync::{Arc, Condvar, Mutex};
+use crate::types::{Lsn, PageId};
 use std::path::PathBuf;
 
-/// The page file of a store: superblocks (not its business), the double-write area, pages. After a sync of it that failed,
-/// none succeeds (P9).
+/// The page file of a store: superblocks (not its business), pages, and the double-write area, if that has no file of its own.
+/// After a sync of it that failed, none succeeds (P9).
 #[derive(Debug)]
 pub struct FilePageStore {
     /// Behind its gate: all syncs go through this, whoever makes them.
-    file: Arc<dyn DiskFile>,
+    file: Arc<GatedFile>,
     /// The same file, for what goes past the system's cache.
     past: Option<Arc<dyn DiskFile>>,
     /// Whether pages go past it too.
@@ -23,11 +27,42 @@ pub struct FilePageStore {
     path: PathBuf,
     page_size: usize,
     store_id: u64,
-    /// The number of the last batch begun; held while a batch is under way, so that the area has one user (P7).
-    begun: Mutex<u64>,
-    /// The number of the last batch whose pages are all synced in place.
-    completed: AtomicU64,
+    /// The double-write area.
+    area: Area,
+    writing: Mutex<Writing>,
+    /// Notified when somebody's writing has ended.
+    ended: Condvar,
+    /// For syncs in the background.
+    demand: Demand,
 }
+
+/// What those who write pages share. Not held while anything is written or synced.
+#[derive(Debug)]
+struct Writing {
+    ring: Ring,
+    /// Where in the page file unsynced pages lie that the system's cache is to let go of.
+    passing: Vec<(u64, u64)>,
+}
+
+/// A file for the double-write area.
+pub(crate) struct Copies {
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Slots it may have, and how long each is to be, in bytes.
+    pub(crate) slots: usize,
+    pub(crate) slot_bytes: u64,
+    /// The log that redo has goes back to here.
+    pub(crate) redo: Lsn,
+    /// Nothing was written since the pages were all in place: there is nothing to restore.
+    pub(crate) settled: bool,
+}
+
+/// Slots that are made in any case.
+const FEW_SLOTS: usize = 4;
+/// More than these only up to so many times the length of the page file. With one lap of the copies' own length some pages would
+/// have lost theirs when they are written again.
+const MOST_OF_LENGTH: u64 = 2;
+/// Runs of pages that the cache holds for a store that is to pass it by, at most.
+const MOST_PASSING: usize = 1024;
 
 impl FilePageStore {
     /// Over an open page file, which nobody else may sync from here on. `retired` is the batch number in the superblock;
@@ -43,13 +78,56 @@ impl FilePageStore {
         retired: u64,
         read_only: bool,
     ) -> Result<FilePageStore> {
-        let file: Arc<dyn DiskFile> = Arc::new(GatedFile::new(file));
-        if !read_only {
-            double_write::restore(&*file, page_size, store_id, retired)?;
+        FilePageStore::open_with(file, path, (page_size, store_id), retired, read_only, None)
+    }
+
+    /// As [`FilePageStore::open`], with the double-write area in a file of its own; or without redo, and so without copies that
+    /// serve more than one write.
+    pub(crate) fn open_with(
+        file: Arc<dyn DiskFile>,
+        path: PathBuf,
+        (page_size, store_id): (usize, u64),
+        retired: u64,
+        read_only: bool,
+        copies: Option<Copies>,
+    ) -> Result<FilePageStore> {
+        let file = Arc::new(GatedFile::new(file));
+        let found = match &copies {
+            Some(copies) => Area::found(&copies.file, store_id)?,
+            None => Some(Area::in_page_file(file.clone())),
+        };
+        let redo = copies.as_ref().map_or(Lsn::MAX, |copies| copies.redo);
+        let mut begun = retired;
+        if let Some(area) = found.as_ref().filter(|_| !copies.as_ref().is_some_and(|copies| copies.settled)) {
+            let batches = Found::read(area, store_id, page_size)?;
+            if !read_only {
+                batches.restore(area, &*file, page_size, retired, redo)?;
+            }
+            begun = begun.max(batches.last_number());
         }
-        let last = double_write::last_number(&*file, store_id)?.max(retired);
-        let (begun, completed) = (Mutex::new(last), AtomicU64::new(last));
-        Ok(FilePageStore { file, past: None, direct: false, path, page_size, store_id, begun, completed })
+        let (most, slot_bytes) =
+            copies.as_ref().map_or((1, DOUBLE_WRITE_BYTES), |copies| (copies.slots, copies.slot_bytes));
+        let area = match (found.filter(|area| area.slot_bytes() == slot_bytes || read_only), copies) {
+            (Some(area), _) => area,
+            (None, Some(copies)) if !read_only => Area::make(copies.file, store_id, slot_bytes)?,
+            // Nothing will be written.
+            (None, _) => Area::in_page_file(file.clone()),
+        };
+        let copies = slot_bytes as usize / page_size;
+        let ring = Ring::new(begun, area.slots()?, (most, copies), redo);
+        let writing = Mutex::new(Writing { ring, passing: Vec::new() });
+        Ok(FilePageStore {
+            file,
+            past: None,
+            direct: false,
+            path,
+            page_size,
+            store_id,
+            area,
+            writing,
+            ended: Condvar::new(),
+            demand: Demand::default(),
+        })
     }
 
     /// With the same file opened by [`Disk::open_direct`](crate::io::Disk::open_direct): the double-write area, which is only
@@ -71,15 +149,22 @@ impl FilePageStore {
 
     /// The page file, for those who write other parts of it: its syncs are the ones that all others go by (P9).
     #[cfg(feature = "btree")]
-    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
-        &self.file
+    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
+        self.file.clone()
     }
 
-    /// The number of the last batch that is wholly in place: what a superblock may call retired.
+    /// The number of the last batch whose pages, and those of all before it, are durable in place: what a superblock may call
+    /// retired.
     #[must_use]
     pub fn completed_batch(&self) -> u64 {
-        // Acquire: pairs with the Release in `write_batch`, so that the batch's sync lies before.
-        self.completed.load(Ordering::Acquire)
+        let writing = self.writing.lock();
+        writing.ring.completed(self.file.succeeded())
+    }
+
+    /// Syncs of the page file so far.
+    #[cfg(all(test, feature = "btree", feature = "sim"))]
+    pub(super) fn syncs(&self) -> u64 {
+        self.file.next() - 1
     }
 
     /// Through which pages are read, and written where nobody refers to them yet.
@@ -94,12 +179,79 @@ impl FilePageStore {
         id.get().saturating_mul(self.page_size as u64)
     }
 
-    /// Writes the header and the images of a batch to the area and makes them durable.
-    fn write_area(&self, buffer: &[u8], begun: &mut u64) -> Result<()> {
+    /// A slot that nothing relies on any more, for the next batch, and the batch's number.
+    fn claim_slot(&self) -> Result<(Claimed<'_>, u64)> {
+        let mut writing = self.writing.lock();
+        let (slot, number, needed) = loop {
+            if writing.ring.wants_slot() {
+                self.make_slot(&mut writing.ring)?;
+            }
+            match writing.ring.claim() {
+                Some(claimed) => break claimed,
+                None => self.ended.wait(&mut writing),
+            }
+        };
+        drop(writing);
+        let claimed = Claimed { store: self, slot, done: false };
+        if !cfg!(pagebox_break = "double_write") {
+            self.reach(needed)?;
+        }
+        Ok((claimed, number))
+    }
+
+    /// Makes the slot that the ring wants, or does without it: a store that is small needs few, and a disk may be full.
+    fn make_slot(&self, ring: &mut Ring) -> Result<()> {
+        if self.area.is_own() {
+            let at = self.area.at(ring.slots());
+            let length = self.file.len().map_err(|e| self.fail("read length", e))?;
+            if at > MOST_OF_LENGTH * length && ring.slots() >= FEW_SLOTS && ring.wrap() {
+                return Ok(());
+            }
+            let made = self.area.file().allocate(at, self.area.slot_bytes());
+            match made.map_err(|e| self.fail("extend the double-write file", e)) {
+                Ok(()) => {}
+                Err(Error::NoSpace { .. }) if ring.wrap() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        ring.add_slot();
+        Ok(())
+    }
+
+    /// For a full disk: gives up all slots that can be done without. Whether that made room.
+    ///
+    /// # Errors
+    /// `Io`.
+    #[cfg(feature = "btree")]
+    pub(crate) fn give_room(&self) -> Result<bool> {
+        let mut writing = self.writing.lock();
+        if !self.area.is_own() || writing.ring.slots() <= FEW_SLOTS {
+            return Ok(false);
+        }
+        let needed = loop {
+            match writing.ring.shrink(FEW_SLOTS) {
+                Some(needed) => break needed,
+                None => self.ended.wait(&mut writing),
+            }
+        };
+        drop(writing);
+        self.reach(needed)?;
+        Ok(self.area.file().set_len(self.area.at(FEW_SLOTS)).is_ok())
+    }
+
+    /// Writes the header and the images of a batch to a slot, and makes them durable. Before that nothing in place is touched.
+    fn write_slot(&self, buffer: &[u8], slot: usize) -> Result<()> {
+        let at = self.area.at(slot);
+        if self.area.is_own() {
+            let written = self.area.file().write_at_sync(buffer, at);
+            return written.map_err(|e| self.fail("write the double-write file", e));
+        }
         // Not a synced write of its own: where there is no such call, that is a sync of the whole file beside the gate (P9).
-        let written = self.past.as_ref().unwrap_or(&self.file).write_at(buffer, DOUBLE_WRITE_START);
+        let written = match &self.past {
+            Some(past) => past.write_at(buffer, at),
+            None => self.area.file().write_at(buffer, at),
+        };
         written.map_err(|e| self.fail("write the double-write area", e))?;
-        *begun += 1;
         self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))
     }
 
@@ -122,13 +274,65 @@ impl FilePageStore {
         })
     }
 
-    /// Pages written in place are synced; a cache that is to be passed by lets them go.
-    fn sync_in_place(&self, images: &[PageImage]) -> Result<()> {
-        self.file.sync_data().map_err(|e| self.fail_for_good("sync pages", e))?;
+    /// Pages were written in place; the number of the sync that will cover that. A cache that is to be passed by is not to hold
+    /// too much until then.
+    fn wrote_in_place(&self, images: &[PageImage]) -> Result<u64> {
+        let sync = self.file.next();
         if self.direct {
-            self.runs(images).for_each(|(at, bytes)| self.file.forget(at, bytes.len() as u64));
+            let mut writing = self.writing.lock();
+            writing.passing.extend(self.runs(images).map(|(at, bytes)| (at, bytes.len() as u64)));
+            if writing.passing.len() > MOST_PASSING {
+                drop(writing);
+                self.reach(sync)?;
+            }
+        }
+        Ok(sync)
+    }
+
+    /// Waits for the sync of this number; a cache that is to be passed by then lets go of what it covered.
+    fn reach(&self, sync: u64) -> Result<()> {
+        if self.file.succeeded() >= sync {
+            return Ok(());
+        }
+        if sync == u64::MAX {
+            // A write in place failed, and the pool is poisoned, or about to be.
+            return Err(self.fail_for_good("write pages", std::io::Error::other("an earlier write failed")));
+        }
+        let passing = std::mem::take(&mut self.writing.lock().passing);
+        self.file.reach(sync).map_err(|e| self.fail_for_good("sync pages", e))?;
+        for (at, len) in passing {
+            self.file.forget(at, len);
         }
         Ok(())
+    }
+
+    /// Asks for a sync in the background if one will be needed soon.
+    fn ask_for_sync(&self, ring: &Ring) {
+        if self.demand.is_served() && ring.due(self.file.succeeded()).is_some() {
+            self.demand.ask();
+        }
+    }
+
+    /// What somebody does in the background: the sync that will be needed soon, if one will.
+    ///
+    /// # Errors
+    /// `Io`.
+    #[cfg(feature = "btree")]
+    pub(crate) fn sync_ahead(&self) -> Result<()> {
+        let due = self.writing.lock().ring.due(self.file.succeeded());
+        due.map_or(Ok(()), |sync| self.reach(sync))
+    }
+
+    /// For the same: waits until there may be something to do, or `timeout` has passed.
+    #[cfg(feature = "btree")]
+    pub(crate) fn wait_for_due(&self, timeout: std::time::Duration) {
+        self.demand.wait(timeout);
+    }
+
+    /// Wakes it, so that it can see that it is to end.
+    #[cfg(feature = "btree")]
+    pub(crate) fn wake_syncer(&self) {
+        self.demand.wake();
     }
 
     fn fail(&self, op: &'static str, error: std::io::Error) -> Error {
@@ -138,6 +342,46 @@ impl FilePageStore {
     /// As `fail`, but never `NoSpace`: pages were touched, so the caller must not try again.
     fn fail_for_good(&self, op: &'static str, error: std::io::Error) -> Error {
         Error::Io { op, path: Some(self.path.clone()), source: std::sync::Arc::new(error) }
+    }
+}
+
+/// A slot with a batch under way. Dropped before its end by a failure or a panic.
+struct Claimed<'s> {
+    store: &'s FilePageStore,
+    slot: usize,
+    done: bool,
+}
+
+impl Claimed<'_> {
+    fn end(mut self, how: impl FnOnce(&mut Ring, usize)) {
+        let mut writing = self.store.writing.lock();
+        how(&mut writing.ring, self.slot);
+        self.store.ask_for_sync(&writing.ring);
+        self.done = true;
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.store.writing.lock().ring.failed(self.slot);
+        }
+        self.store.ended.notify_all();
+    }
+}
+
+/// Pages being written in place that rely on copies which are there already.
+struct Relying<'s> {
+    store: &'s FilePageStore,
+    slots: Vec<usize>,
+    /// What covers it when it is done.
+    sync: Option<u64>,
+}
+
+impl Drop for Relying<'_> {
+    fn drop(&mut self) {
+        self.store.writing.lock().ring.relied(&self.slots, self.sync);
+        self.store.ended.notify_all();
     }
 }
 
@@ -169,23 +413,41 @@ impl PageStore for FilePageStore {
     }
 
     fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
-        let mut begun = self.begun.lock();
-        let number = *begun + 1;
+        let (claimed, number) = self.claim_slot()?;
         double_write::encode(buffer, self.store_id, number, images);
         // Nothing in place is touched before it is durable: an error up to here leaves every page whole.
-        self.write_area(buffer, &mut begun)?;
-        self.write_in_place(buffer, images)?;
-        if !cfg!(pagebox_break = "double_write") {
-            self.sync_in_place(images)?;
+        if let Err(error) = self.write_slot(buffer, claimed.slot) {
+            claimed.end(|ring, slot| ring.abandon(slot));
+            return Err(error);
         }
-        // Release: pairs with the Acquire in `completed_batch`.
-        self.completed.store(number, Ordering::Release);
+        self.write_in_place(buffer, images)?;
+        let sync = self.wrote_in_place(images)?;
+        claimed.end(|ring, slot| ring.wrote(slot, buffer, images, sync));
         Ok(())
+    }
+
+    fn has_copy(&self, id: PageId) -> bool {
+        self.writing.lock().ring.serves(id)
+    }
+
+    fn write_again(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        let slots = self.writing.lock().ring.rely(images);
+        let Some(slots) = slots else { return self.write_batch(buffer, images) };
+        let mut relying = Relying { store: self, slots, sync: None };
+        self.write_in_place(buffer, images)?;
+        relying.sync = Some(self.wrote_in_place(images)?);
+        Ok(())
+    }
+
+    fn raise_floor(&self, redo: Lsn) {
+        if !cfg!(pagebox_break = "copy_floor") {
+            self.writing.lock().ring.raise_floor(redo);
+        }
     }
 
     fn write_fresh(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
         self.write_in_place(buffer, images)?;
-        self.sync_in_place(images)
+        self.wrote_in_place(images).map(|_| ())
     }
 
     fn grow(&self, from: PageId, end: PageId) -> Result<()> {
@@ -200,7 +462,10 @@ impl PageStore for FilePageStore {
     }
 
     fn write_past(&self, start: PageId, bytes: &[u8]) -> Result<()> {
-        let file = self.past.as_ref().unwrap_or(&self.file);
+        let file: &dyn DiskFile = match &self.past {
+            Some(past) => &**past,
+            None => &*self.file,
+        };
         file.write_at(bytes, self.offset(start)).map_err(|e| self.fail("write unlogged pages", e))
     }
 

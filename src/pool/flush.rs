@@ -5,11 +5,23 @@
 //! | copy under the shared latch, `WRITING` set | nobody | at most one write per frame in flight (P4) |
 //! | checksum of the copy | anybody | |
 //! | log durable to the greatest LSN copied | anybody | the WAL rule (P5) |
-//! | copies to the double-write area, sync; the same copies in place, sync | anybody | a torn page has an intact copy (P7); no sync failed (P9) |
+//! | copies to the double-write area, durable; the same copies in place | anybody | a torn page has an intact copy (P7) |
 //! | under the shared latch, by try: same version as when copied? then clean | nobody | P6 |
 //!
-//! A page that was never written since the record that initialized it skips the double-write area (P10): it has been dirty since,
-//! so redo starts at that record or before it, and makes the page from nothing, whatever its place holds.
+//! **Clean does not mean durable in place.** That takes a sync of the page file, and one serves many batches: before a slot of the
+//! double-write area is overwritten (P7), before a superblock says where redo begins (C2), and at the end of [`flush_before`].
+//! Until then the log, and the copies, bring back what the system's cache may lose. Whoever reads the page meanwhile is served by
+//! that cache.
+//!
+//! Pages go out in three [ways](Way), in this order:
+//!
+//! | way | which pages | why no copy |
+//! |---|---|---|
+//! | again | that have a copy from an earlier batch which the log goes back to | redo brings it forward (P11) |
+//! | copied | all others | |
+//! | fresh | never written since the record that initialized them | dirty since, so redo starts at that record or before, and makes them from nothing (P10) |
+//!
+//! [`flush_before`]: BufferPool::flush_before
 //!
 //! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
 //! starts there or later.
@@ -20,14 +32,14 @@
 
 use super::BufferPool;
 use super::double_write::HEADER_BYTES;
-use super::frame::{DIRTY, FRESH, Frames, WRITING};
+use super::frame::{DIRTY, FRESH, FrameHeader, Frames, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
 use crate::io::AlignedBuf;
 use crate::page::bytes::OutOfBounds;
 use crate::page::header;
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::types::{FrameId, Lsn, PageId, SizeClass};
 
 /// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
@@ -37,6 +49,18 @@ pub(crate) struct FlushBuffer {
     copies: Vec<Copy>,
     used: usize,
 }
+
+/// How a page goes to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Again,
+    Copied,
+    Fresh,
+}
+
+/// In the order in which they are taken: what has no copy at first is among the copied whether it has one by then or not, and what
+/// was fresh then is fresh at last, or somebody else has written it.
+const WAYS: [Way; 3] = [Way::Again, Way::Copied, Way::Fresh];
 
 /// One frame whose copy is in the buffer.
 struct Copy {
@@ -63,7 +87,40 @@ impl FlushBuffer {
     }
 }
 
-/// The one flusher's turn.
+/// The buffers for writing pages: as many threads can at once.
+pub(crate) struct Flushers {
+    buffers: Vec<Mutex<FlushBuffer>>,
+    next: AtomicUsize,
+}
+
+impl Flushers {
+    pub(super) fn new(n: usize, bytes: usize) -> Flushers {
+        let buffers = (0..n.max(1)).map(|_| Mutex::new(FlushBuffer::new(bytes))).collect();
+        Flushers { buffers, next: AtomicUsize::new(0) }
+    }
+
+    /// One of them, as soon as it can be had.
+    pub(super) fn take(&self) -> MutexGuard<'_, FlushBuffer> {
+        if let Some(free) = self.buffers.iter().find_map(Mutex::try_lock) {
+            return free;
+        }
+        // Relaxed: only spreads those who wait.
+        let n = self.next.fetch_add(1, Ordering::Relaxed) % self.buffers.len();
+        self.buffers[n].lock()
+    }
+
+    fn are_many(&self) -> bool {
+        self.buffers.len() > 1
+    }
+
+    /// All of them: nobody writes.
+    pub(super) fn take_all(&self) -> Vec<MutexGuard<'_, FlushBuffer>> {
+        // In one order, and everybody else has one at most.
+        self.buffers.iter().map(Mutex::lock).collect()
+    }
+}
+
+/// A flusher's turn.
 struct Turn<'p> {
     pool: &'p BufferPool,
     /// Released after `Drop::drop` has run.
@@ -83,48 +140,74 @@ impl BufferPool {
     /// Writes those of `frames` that are dirty. With `wait`, waits for their latches; otherwise skips what is latched.
     /// Returns how many images were written. Called with no latch held.
     pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId], wait: bool) -> Result<usize> {
-        let mut turn = Turn { pool: self, buffer: self.flusher.lock() };
+        let mut turn = Turn { pool: self, buffer: self.flushers.take() };
         self.check_poison()?;
         let mut written = 0;
-        for fresh in [false, true] {
+        for way in WAYS {
             for &frame in frames {
                 if turn.buffer.used + self.page_bytes(class) > turn.buffer.bytes.len() {
-                    written += self.write_out(&mut turn.buffer, fresh)?;
+                    written += self.write_out(&mut turn.buffer, way)?;
                 }
-                self.copy_frame(&mut turn.buffer, class, frame, fresh, wait)?;
+                self.copy_frame(&mut turn.buffer, class, frame, way, wait)?;
             }
-            written += self.write_out(&mut turn.buffer, fresh)?;
+            written += self.write_out(&mut turn.buffer, way)?;
         }
         Ok(written)
     }
 
-    /// Writes every page that was dirtied before `before`: the page half of a checkpoint. Writers go on meanwhile.
+    /// Writes every page that was dirtied before `before`, and syncs them. Writers go on meanwhile. Returns how many images were
+    /// written.
     ///
     /// # Errors
     /// `Io`, `NoSpace`, `Poisoned`, and what the log gives.
     pub fn flush_before(&self, before: Lsn) -> Result<usize> {
-        self.flush_paced(before, |_| {})
+        let written = self.flush_paced(before, |_| {})?;
+        // What was written before, by whom ever, counts too; and what somebody else is writing now may be among it.
+        drop(self.flushers.take_all());
+        self.sync_written()?;
+        Ok(written)
     }
 
-    /// As [`BufferPool::flush_before`]; after each batch asks `pace`, which may wait, with the share that is done. Nothing is
-    /// held then: who needs frames meanwhile gets the flusher's turn.
+    /// From here on redo may begin at `redo`: what goes to disk behind this call relies on no older copy (P11). For a checkpoint,
+    /// before it syncs the page file. Waits for all flushers.
+    #[cfg(feature = "btree")]
+    pub(crate) fn raise_floor(&self, redo: Lsn) {
+        // Between turns: what a turn has decided holds to its end.
+        let _turns = self.flushers.take_all();
+        self.store.raise_floor(redo);
+    }
+
+    /// As [`BufferPool::flush_before`], without the sync: the page half of a checkpoint. After each batch asks `pace`, which may
+    /// wait, with the share that is done. Nothing is held then.
     pub(crate) fn flush_paced(&self, before: Lsn, mut pace: impl FnMut(f64)) -> Result<usize> {
         let dirty: Vec<(SizeClass, Vec<FrameId>)> =
             self.frames.iter().map(|frames| (frames.class, dirtied_before(frames, before))).collect();
         let bytes = |class, frames: &[FrameId]| (frames.len() * self.page_bytes(class)) as f64;
         let all: f64 = dirty.iter().map(|(class, frames)| bytes(*class, frames)).sum();
         let (mut written, mut done) = (0, 0.0);
-        for (class, frames) in dirty {
-            for batch in frames.chunks((self.batch_bytes / self.page_bytes(class)).max(1)) {
-                // Again: meanwhile the frame may have got another page, or this one have been written and changed since.
-                let still = |frame: &FrameId| is_dirtied_before(&self.frames[class.get() as usize], *frame, before);
-                let due: Vec<FrameId> = batch.iter().copied().filter(still).collect();
-                written += self.write_frames(class, &due, true)?;
-                done += bytes(class, batch);
+        for (class, frames) in &dirty {
+            for batch in frames.chunks((self.batch_bytes / self.page_bytes(*class)).max(1)) {
+                written += self.write_due(*class, batch, before)?;
+                done += bytes(*class, batch);
                 pace(done / all);
             }
         }
+        if self.flushers.are_many() {
+            // What somebody else was writing was left out, and may have changed behind his copy.
+            drop(self.flushers.take_all());
+            for (class, frames) in &dirty {
+                written += self.write_due(*class, frames, before)?;
+            }
+        }
         Ok(written)
+    }
+
+    /// Writes those of `frames` that are still dirtied before `before`: meanwhile one may have got another page, or its page have
+    /// been written and changed since.
+    fn write_due(&self, class: SizeClass, frames: &[FrameId], before: Lsn) -> Result<usize> {
+        let still = |frame: &FrameId| is_dirtied_before(&self.frames[class.get() as usize], *frame, before);
+        let due: Vec<FrameId> = frames.iter().copied().filter(still).collect();
+        if due.is_empty() { Ok(0) } else { self.write_frames(class, &due, true) }
     }
 
     /// Writes every dirty page.
@@ -135,10 +218,18 @@ impl BufferPool {
         self.flush_before(Lsn::MAX)
     }
 
-    /// The least recovery LSN of all dirty pages, those on their way to disk included; [`Lsn::MAX`] if all are clean.
-    /// For a checkpoint: read the append position T first, then this; redo may start at the lesser of both (C2).
+    /// The least recovery LSN of all pages that are dirty, or written but not known to be synced; [`Lsn::MAX`] if there are none.
+    /// For a checkpoint: read the append position T first, call [`BufferPool::flush_before`] with it, then this; redo may start at
+    /// the lesser of both (C2).
     #[must_use]
     pub fn min_recovery_lsn(&self) -> Lsn {
+        // In this order: a page is noted as written before it can be found clean.
+        let dirty = self.min_dirty_lsn();
+        dirty.min(self.unsynced.least())
+    }
+
+    /// As [`BufferPool::min_recovery_lsn`], for who syncs the page file after this and before redo may start there.
+    pub(crate) fn min_dirty_lsn(&self) -> Lsn {
         let mut least = Lsn::MAX;
         for frames in &self.frames {
             for frame in 0..frames.used() as u32 {
@@ -150,22 +241,22 @@ impl BufferPool {
         least
     }
 
-    /// Copies one frame into the buffer if it is dirty, and fresh or not as asked, and marks it as being written (P4).
+    /// Copies one frame into the buffer if it is dirty and goes this way, and marks it as being written (P4).
     fn copy_frame(
         &self,
         buffer: &mut FlushBuffer,
         class: SizeClass,
         frame: FrameId,
-        fresh: bool,
+        way: Way,
         wait: bool,
     ) -> Result<()> {
         let frames = &self.frames[class.get() as usize];
-        // What is skipped now is taken in the other pass: nobody else writes while this turn lasts, so it is as fresh then.
-        let Some(header) = frames.header(frame).filter(|header| header.has(FRESH) == fresh) else { return Ok(()) };
+        // What is skipped now is taken in a later pass, unless somebody else takes it: a page gets older, and may lose its copy.
+        let Some(header) = frames.header(frame).filter(|header| self.goes(way, header)) else { return Ok(()) };
         let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
         let Some(guard) = guard else { return Ok(()) };
         let id = header.page();
-        if id.is_none() || !header.has(DIRTY) || header.has(WRITING) || header.has(FRESH) != fresh {
+        if id.is_none() || !header.has(DIRTY) || header.has(WRITING) || !self.goes(way, header) {
             return Ok(());
         }
         // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
@@ -184,8 +275,17 @@ impl BufferPool {
         Ok(())
     }
 
+    /// Whether the frame's page is to be taken in this pass. Exact under its latch, a hint otherwise.
+    fn goes(&self, way: Way, header: &FrameHeader) -> bool {
+        match way {
+            Way::Fresh => header.has(FRESH),
+            Way::Copied => !header.has(FRESH),
+            Way::Again => !header.has(FRESH) && self.store.has_copy(header.page()),
+        }
+    }
+
     /// Everything after the copies were made, for all of them together.
-    fn write_out(&self, buffer: &mut FlushBuffer, fresh: bool) -> Result<usize> {
+    fn write_out(&self, buffer: &mut FlushBuffer, way: Way) -> Result<usize> {
         if buffer.images.is_empty() {
             return Ok(0);
         }
@@ -199,7 +299,11 @@ impl BufferPool {
         let result = self.log.make_durable(newest).and_then(|()| {
             let used = buffer.used;
             let (bytes, images) = (&mut buffer.bytes[..used], &buffer.images);
-            if fresh { self.store.write_fresh(bytes, images) } else { self.store.write_batch(bytes, images) }?;
+            match way {
+                Way::Again => self.store.write_again(bytes, images),
+                Way::Copied => self.store.write_batch(bytes, images),
+                Way::Fresh => self.store.write_fresh(bytes, images),
+            }?;
             // Poisoned meanwhile: what is on disk is unknown, of these pages too.
             self.check_poison()
         });
@@ -229,6 +333,9 @@ impl BufferPool {
     fn settle_frame(&self, copy: &Copy, written: bool) {
         let Some(header) = self.frames[copy.class.get() as usize].header(copy.frame) else { return };
         if written {
+            if let Some(recovery) = header.recovery_lsn() {
+                self.unsynced.note(recovery);
+            }
             if !cfg!(pagebox_break = "fresh_again") {
                 // Before it can be found clean: from now on there is an image that a torn write could destroy (P10).
                 header.clear(FRESH);

@@ -14,8 +14,9 @@
 //! Frames cool: the clock hand (`evict`) takes warmth from frames it passes; a frame that is touched while cold becomes
 //! warm again; one that is still cold when the hand comes back is evicted if clean, or collected into a write batch if
 //! dirty. Dirty pages are written by `flush`: copied under the shared latch, checksummed, the log made durable up to
-//! their LSN (P5), written to the double-write area, synced, written in place, synced; only then are they clean (P6). All
-//! syncs of the page file pass one gate (`sync_gate`), which lets none succeed after one that failed (P9).
+//! their LSN (P5), written to the double-write area unless a copy there still serves (P7, P11), then in place; only then are they
+//! clean (P6). What was written in place is synced later, many batches at once (`unsynced`). All syncs of the page file pass one
+//! gate (`sync_gate`), which lets none succeed after one that failed (P9).
 //!
 //! # Pages that are not there yet
 //!
@@ -29,6 +30,7 @@
 
 mod balance;
 mod content;
+mod demand;
 mod double_write;
 mod evict;
 mod file_store;
@@ -54,6 +56,7 @@ mod table;
 mod tests;
 #[cfg(feature = "btree")]
 mod unlogged;
+mod unsynced;
 mod view;
 mod written;
 
@@ -61,6 +64,8 @@ mod written;
 pub(crate) use content::with_mapped;
 pub use content::{ContentPage, ContentRef};
 pub use double_write::{DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
+#[cfg(feature = "btree")]
+pub(crate) use file_store::Copies;
 pub use file_store::FilePageStore;
 #[cfg(feature = "btree")]
 pub(crate) use fix::Ahead;
@@ -124,10 +129,11 @@ pub struct BufferPool {
     pub(crate) capacity: u64,
     /// Bytes of page images that write-back takes at once.
     batch_bytes: usize,
-    pub(crate) flusher: Mutex<flush::FlushBuffer>,
+    flushers: flush::Flushers,
     pub(crate) lane: Mutex<()>,
     missed: missed::Missed,
-    pub(crate) demand: evict::Demand,
+    unsynced: unsynced::Unsynced,
+    pub(crate) demand: demand::Demand,
     pub(crate) balance: balance::Balance,
     pub(crate) counters: PoolCounters,
     poisoned: AtomicBool,
@@ -156,7 +162,7 @@ pub struct PoolStats {
     pub evictions: u64,
     /// Page images written in place.
     pub pages_written: u64,
-    /// Batches those images went out in; each costs two syncs.
+    /// Batches those images went out in.
     pub write_batches: u64,
 }
 
@@ -184,10 +190,11 @@ impl BufferPool {
             resident: AtomicU64::new(0),
             capacity: plan.frame_bytes as u64,
             batch_bytes: plan.batch_bytes - double_write::HEADER_BYTES,
-            flusher: Mutex::new(flush::FlushBuffer::new(plan.batch_bytes)),
+            flushers: flush::Flushers::new(plan.flushers, plan.batch_bytes),
             lane: Mutex::new(()),
+            unsynced: unsynced::Unsynced::new(),
             missed: missed::Missed::new(plan.frame_count),
-            demand: evict::Demand::default(),
+            demand: demand::Demand::default(),
             balance: balance::Balance::default(),
             counters: PoolCounters::default(),
             poisoned: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! The budget and what it is spent on.
 
+use super::double_write::ring::BYTES_PER_COPY;
 use crate::error::{Error, Result};
 
 /// How much memory a pool may use, and how it uses it.
@@ -18,7 +19,15 @@ pub(crate) struct Plan {
     pub(crate) frame_bytes: usize,
     pub(crate) frame_count: usize,
     pub(crate) batch_bytes: usize,
+    /// Write buffers of `batch_bytes` each.
+    pub(crate) flushers: usize,
+    /// Slots of the double-write area.
+    #[cfg(feature = "btree")]
+    pub(crate) copy_slots: usize,
 }
+
+/// Slots of the double-write area at most: 256 MiB of copies.
+const MAX_COPY_SLOTS: usize = 256;
 
 /// The greatest page the pool holds, in bytes: 1 MiB.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
@@ -74,7 +83,16 @@ impl PoolOptions {
     #[must_use]
     pub fn floor(page_size: usize) -> usize {
         let frames = MIN_FRAMES * (page_size + FRAME_OVERHEAD);
-        frames + Self::batch_bytes(0, page_size)
+        let batch_bytes = Self::batch_bytes(0, page_size);
+        frames + batch_bytes + Self::copy_slots(0, page_size, batch_bytes).1
+    }
+
+    /// Slots of the double-write area, and what it costs to know what is in them: a sixty-fourth of the budget at most, if that
+    /// is enough for one.
+    fn copy_slots(memory: usize, page_size: usize, batch_bytes: usize) -> (usize, usize) {
+        let slot = (batch_bytes - super::double_write::HEADER_BYTES) / page_size * BYTES_PER_COPY;
+        let slots = (memory / 64 / slot).clamp(1, MAX_COPY_SLOTS);
+        (slots, slots * slot)
     }
 
     /// The write buffer: a sixteenth of the budget, between eight pages and 1 MiB, and its header.
@@ -91,7 +109,11 @@ impl PoolOptions {
             });
         }
         let batch_bytes = Self::batch_bytes(self.memory, page_size);
-        let frame_count = ((self.memory - batch_bytes) / (page_size + FRAME_OVERHEAD)).min((1 << 24) - 1);
+        // Two threads can write pages at once where that takes no more than a few percent.
+        let flushers = if self.memory >= 2 * floor { 2 } else { 1 };
+        let copies = Self::copy_slots(self.memory, page_size, batch_bytes);
+        let frame_count =
+            ((self.memory - flushers * batch_bytes - copies.1) / (page_size + FRAME_OVERHEAD)).min((1 << 24) - 1);
         let frame_bytes = frame_count * page_size;
         let mut classes = 1;
         // A page of a greater class has to fit eight times, and its copy into one write batch.
@@ -101,6 +123,14 @@ impl PoolOptions {
         {
             classes += 1;
         }
-        Ok(Plan { classes, frame_bytes, frame_count, batch_bytes })
+        Ok(Plan {
+            classes,
+            frame_bytes,
+            frame_count,
+            batch_bytes,
+            flushers,
+            #[cfg(feature = "btree")]
+            copy_slots: copies.0,
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::page::bytes::PageWriter;
-use crate::types::{PageId, SizeClass};
+use crate::types::{Lsn, PageId, SizeClass};
 
 /// One page image in a write batch.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,8 @@ pub trait PageStore: Send + Sync {
         let _ = (id, len);
     }
 
-    /// Writes all images so that after a crash each page is whole, old or new; durable on return. The first
-    /// 8 KiB of `buffer` are the store's to use; images lie back to back behind them.
+    /// Writes all images so that after a crash each page is whole, old or new. Durable after the next [`PageStore::sync`]. The
+    /// first 8 KiB of `buffer` are the store's to use; images lie back to back behind them.
     ///
     /// # Errors
     /// [`crate::Error::NoSpace`] only if no page was touched: the caller may try again. After any other error it may not.
@@ -61,6 +61,29 @@ pub trait PageStore: Send + Sync {
     /// As there.
     fn write_fresh(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
         self.write_batch(buffer, images)
+    }
+
+    /// Whether the store has a copy of the page, from an earlier batch, from which redo can bring forward what
+    /// [`PageStore::write_again`] may leave torn (P11). Asked for each page that is written; what it answers holds until a batch is
+    /// written or the floor rises.
+    fn has_copy(&self, id: PageId) -> bool {
+        let _ = id;
+        false
+    }
+
+    /// As [`PageStore::write_batch`], for pages that the store has copies of: after a crash each page is whole, old or new, or what
+    /// it was when its copy was made.
+    ///
+    /// # Errors
+    /// As there.
+    fn write_again(&self, buffer: &mut [u8], images: &[PageImage]) -> Result<()> {
+        self.write_batch(buffer, images)
+    }
+
+    /// Redo may begin at `redo` from now on: copies of pages up to that LSN are not enough any more. Called while no pages are
+    /// written, and before the sync that ends with the superblock's.
+    fn raise_floor(&self, redo: Lsn) {
+        let _ = redo;
     }
 
     /// Makes room for all pages below `end`, where `from` is the present end.

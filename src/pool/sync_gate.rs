@@ -70,6 +70,16 @@ impl GatedFile {
         GatedFile { file, gate: Mutex::new(Gate::default()), ended: Condvar::new() }
     }
 
+    /// The number of the first sync that covers all that was written before this call.
+    pub(super) fn next(&self) -> u64 {
+        self.gate.lock().begun + 1
+    }
+
+    /// The number of the last sync that succeeded: all before it did.
+    pub(super) fn succeeded(&self) -> u64 {
+        self.gate.lock().succeeded
+    }
+
     /// Returns after a sync that began after this call; with `length`, one that covers all of the file's length.
     fn pass(&self, length: bool) -> io::Result<()> {
         if cfg!(pagebox_break = "sync_gate") {
@@ -78,6 +88,15 @@ impl GatedFile {
         let mut gate = self.gate.lock();
         let needed = gate.begun + 1;
         gate.length |= length;
+        self.wait_for(needed, gate)
+    }
+
+    /// Returns after the sync of this number, as [`GatedFile::next`] gave it.
+    pub(super) fn reach(&self, number: u64) -> io::Result<()> {
+        self.wait_for(number, self.gate.lock())
+    }
+
+    fn wait_for(&self, needed: u64, mut gate: MutexGuard<'_, Gate>) -> io::Result<()> {
         while gate.succeeded < needed {
             if let Some(cause) = &gate.failed {
                 return Err(io::Error::other(format!("an earlier sync of this file failed: {cause}")));

@@ -1,5 +1,7 @@
 //! The pool over memory: residency, eviction, write-back, and what must not happen.
 
+#[cfg(all(feature = "btree", feature = "sim"))]
+mod copies;
 mod damage;
 mod failures;
 mod races;

@@ -36,7 +36,7 @@ impl BufferPool {
     /// `NoSpace`, `Io`, `Poisoned`; nothing refers to the space, so nothing was changed.
     pub fn write_content(&self, page: &ContentPage, content: &[u8]) -> Result<()> {
         self.check_poison()?;
-        let mut buffer = self.flusher.lock();
+        let mut buffer = self.flushers.take();
         let image = buffer.image(page.units as usize * self.page_size);
         page.header().seal(&mut PageWriter::from_slice(image), content);
         self.store.write_unlogged(page.id, image)

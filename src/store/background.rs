@@ -26,6 +26,7 @@ pub(crate) fn start(threads: &Threads, engine: &Arc<Engine>, catalog: &Arc<Catal
     start("pagebox-log", flush_log)?;
     start("pagebox-segment", prepare_segments)?;
     start("pagebox-pages", provide_frames)?;
+    start("pagebox-sync", sync_pages)?;
     #[cfg(feature = "metrics")]
     start("pagebox-stats", publish_stats)?;
     let start = |name, run: fn(&Engine, &Catalog)| {
@@ -87,6 +88,19 @@ fn provide_frames(engine: &Engine) {
         if !engine.stop.is_stopped() && engine.pool.provide().is_err() {
             // No space, or poisoned: those who need frames find out for themselves. Not at once again.
             engine.stop.sleep(IDLE);
+        }
+    }
+}
+
+/// Syncs what was written in place before anybody has to wait for that: before its copies are to be overwritten (P7).
+fn sync_pages(engine: &Engine) {
+    while !engine.stop.is_stopped() {
+        engine.page_store.wait_for_due(REST);
+        if !engine.stop.is_stopped()
+            && let Err(error) = engine.page_store.sync_ahead()
+        {
+            engine.poison(&error);
+            engine.stop.sleep_until_stopped();
         }
     }
 }

@@ -3,12 +3,13 @@
 //! | step | why then |
 //! |---|---|
 //! | T = append position | before the frames are looked at: what is appended later starts at T or later |
-//! | pages dirtied before T are written and synced, at leisure if nobody waits ([`Pace`]) | each after the log is durable to its LSN (P5) |
+//! | pages dirtied before T are written, at leisure if nobody waits ([`Pace`]) | each after the log is durable to its LSN (P5) |
 //! | least recovery LSN of what is dirty now | a page that was dirtied again meanwhile counts with its copy's LSN |
 //! | the allocator's snapshot, with its own LSN S | taken under the gate (A2) |
 //! | log durable to T and S | the superblock speaks of both |
-//! | snapshot to a place kept for it (A5); page file synced, its length too | before anything refers to it |
-//! | redo LSN = min(T, S, recovery LSNs) (C2), as a place in the log | |
+//! | redo LSN = min(T, S, recovery LSNs) (C2); no page that is written from here on relies on an older copy (P11) | before the sync, which covers those that did |
+//! | snapshot to a place kept for it (A5); page file synced, its length too | what was written in place so far is covered, and redo need not go back for it; before anything refers to the snapshot |
+//! | the redo LSN as a place in the log | |
 //! | whether log or pool was poisoned meanwhile | by a sync of somebody else's that failed, say (P9) |
 //! | superblock copies, the older first, each synced | one is valid at any time (C1) |
 //! | log segments, freed extents and the former snapshot's place are given up | nothing refers to them any more (A1, A4, C1) |
@@ -105,7 +106,7 @@ impl Engine {
                 pace.keep(self, done);
             }
         })?;
-        let recovery = self.pool.min_recovery_lsn();
+        let recovery = self.pool.min_dirty_lsn();
         let allocator = self.pool.allocator();
         let mut next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
         next.closed = matches!(manner, Manner::Last) && next.redo == wal.position();
@@ -138,6 +139,7 @@ impl Engine {
         self.page_store.write_unlogged(extent.start, &bytes)?;
         // Before the sync: what has this length now will have it then.
         let file_end = allocator.end();
+        self.pool.raise_floor(redo);
         self.page_file.sync_all().map_err(|e| {
             let error = Error::Io { op: "sync the page file", path: Some(self.files.pages.clone()), source: e.into() };
             self.poison(&error);

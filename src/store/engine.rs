@@ -271,15 +271,20 @@ impl Engine {
         self.space_wants.store(false, Ordering::Relaxed);
     }
 
-    /// Runs `write`; if it finds no space in the page file while some is pending, makes a checkpoint, which frees it, and
-    /// runs it again.
+    /// Runs `write`; if it finds no space, gives up what only saves writes, makes a checkpoint if some of the page file is pending,
+    /// which frees that, and runs it again.
     ///
     /// # Errors
     /// What `write` answers.
     pub(crate) fn with_space<T>(&self, mut write: impl FnMut() -> Result<T>) -> Result<T> {
         match write() {
-            Err(error @ Error::NoSpace { .. }) if self.pool.allocator().pending_pages() > 0 => {
-                if self.checkpoint().is_err() {
+            Err(error @ Error::NoSpace { .. }) => {
+                let given = self.page_store.give_room().inspect_err(|error| self.poison(error))?;
+                if self.pool.allocator().pending_pages() > 0 {
+                    if self.checkpoint().is_err() {
+                        return Err(error);
+                    }
+                } else if !given {
                     return Err(error);
                 }
                 write()

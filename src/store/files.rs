@@ -2,8 +2,9 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `pages` | superblocks, double-write area, pages; its presence says that there is a store |
+//! | `pages` | superblocks, pages; its presence says that there is a store |
 //! | `pages.tmp` | the same while it is being created |
+//! | `double-write` | copies of pages that are being overwritten (P7, P11); without it, there are none |
 //! | `wal/` | log segments |
 //! | `lock` | locked by whoever has the store open; its content means nothing |
 //!
@@ -13,7 +14,8 @@
 //!
 //! A process may end between giving a name and syncing its directory, and the system go on: then the name is there, but not
 //! durable, and whoever opens the store next owes it the sync, before anything is acknowledged. So every open for writing
-//! syncs the directory, and every creation the one above what it finds (F2).
+//! syncs the directory, and every creation the one above what it finds (F2). `double-write` is made by whatever open for writing
+//! does not find it, before that sync.
 
 use super::options::{DEFAULT_PAGE_SIZE, StoreOptions};
 use super::superblock::Superblock;
@@ -33,6 +35,7 @@ pub(crate) struct Files {
     pub(crate) dir: PathBuf,
     pub(crate) pages: PathBuf,
     pub(crate) wal: PathBuf,
+    pub(crate) copies: PathBuf,
     creating: PathBuf,
     lock: PathBuf,
 }
@@ -46,6 +49,7 @@ impl Files {
             dir: dir.into(),
             pages: dir.join("pages"),
             wal: dir.join("wal"),
+            copies: dir.join("double-write"),
             creating: dir.join("pages.tmp"),
             lock: dir.join("lock"),
         }
@@ -68,7 +72,7 @@ impl Files {
         }
         let names = disk.list(&self.dir).map_err(|e| Error::io("list directory", Some(&self.dir), e))?;
         for name in names {
-            if !["pages.tmp", "wal", "lock"].iter().any(|ours| name.as_os_str() == *ours) {
+            if !["pages.tmp", "wal", "lock", "double-write"].iter().any(|ours| name.as_os_str() == *ours) {
                 let reason = format!("{} is not a store: it holds {}", self.dir.display(), name.display());
                 return Err(Error::InvalidOption { option: "dir", reason });
             }
@@ -119,11 +123,17 @@ impl Files {
         }
     }
 
-    /// Makes the names of a store's files durable.
+    /// Makes the names of a store's files durable, and the file for copies of pages if there is none.
     ///
     /// # Errors
-    /// `Io`.
-    pub(crate) fn sync_names(&self, disk: &dyn Disk) -> Result<()> {
+    /// `Io`, `NoSpace`.
+    pub(crate) fn settle_names(&self, disk: &dyn Disk) -> Result<()> {
+        let made = disk.open(&self.copies, OpenMode::Create);
+        made.map_err(|e| Error::io("make the double-write file", Some(&self.copies), e))?;
+        self.sync_names(disk)
+    }
+
+    fn sync_names(&self, disk: &dyn Disk) -> Result<()> {
         disk.sync_dir(&self.dir).map_err(|e| Error::io("sync directory", Some(&self.dir), e))
     }
 
@@ -176,7 +186,7 @@ impl Files {
         self.ask_medium(&**disk, options)?;
         drop(Wal::create(disk.clone(), &self.wal, store_id, 1, wal)?);
         disk.rename(&self.creating, &self.pages).map_err(|e| Error::io("name the page file", Some(&self.pages), e))?;
-        self.sync_names(&**disk).inspect_err(|_| {
+        self.settle_names(&**disk).inspect_err(|_| {
             // A later sync that succeeds would not say that this name is durable: the next creation gives it anew.
             let _ = disk.rename(&self.pages, &self.creating);
         })

@@ -84,7 +84,7 @@ fn enter(options: &StoreOptions, disk: &Arc<dyn Disk>, files: &Files) -> Result<
         }
         files.create(disk, options, plan?.0)?;
     } else if !options.read_only {
-        files.sync_names(&**disk)?;
+        files.settle_names(&**disk)?;
     }
     Ok((lock, None))
 }
@@ -99,7 +99,7 @@ fn engine(
     let Recovered { page_store, pool, wal, superblock, end, records } = recovered;
     Arc::new(Engine {
         files: files.clone(),
-        page_file: page_store.file().clone(),
+        page_file: page_store.file(),
         page_store,
         pool,
         wal,
@@ -164,6 +164,7 @@ impl Inner {
             wal.nudge_preparer();
         }
         engine.pool.wake_provider();
+        engine.page_store.wake_syncer();
         self.threads.join();
         self.catalog.tidy(engine);
         let result = match &engine.wal {

@@ -5,7 +5,7 @@
 //! | the newest valid superblock; the log either copy needs is there | nothing |
 //! | the log is read from the redo place to its end, and judged ([`wal::scan`]); pages that redo will want are asked for ([`super::ahead`]) | nothing |
 //! | the accepted tail of the log is written again and synced ([`Wal::open_at`]) | log bytes that are there already |
-//! | pages of double-write batches not known to be in place are restored if torn, and synced ([`FilePageStore::open`]) | those pages |
+//! | pages that have copies which the log goes back to are restored if torn, and synced ([`FilePageStore::open`]) | those pages |
 //! | the allocator: snapshot, then the allocations and frees behind S | nothing |
 //! | redo: every part of every record behind the redo LSN | dirty pages, when frames run out |
 //! | both superblocks: a higher incarnation, the accepted end (W4) | superblocks; now groups may be written |
@@ -25,9 +25,9 @@ use super::options::{Progress, StoreOptions};
 use super::superblock::{Found, Superblock};
 use crate::btree::{extent_of, redo_part};
 use crate::error::{Error, Result, Site};
-use crate::io::{Disk, DiskFile};
+use crate::io::{Disk, DiskFile, OpenMode};
 use crate::page::header;
-use crate::pool::{BufferPool, DurableLog, Extent, FilePageStore, NoLog, PageStore, PoolOptions, Snapshot};
+use crate::pool::{BufferPool, Copies, DurableLog, Extent, FilePageStore, NoLog, PageStore, PoolOptions, Snapshot};
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId, PageKind};
 use crate::wal::{self, LogTail, Part, Record, RecoveryPoint, Wal, WalOptions};
@@ -83,7 +83,7 @@ impl Source<'_> {
             self.wal,
         )?;
         let log = Arc::new(log);
-        let (page_store, pool) = self.open_pool(Arc::new(LogForPool(log.clone())))?;
+        let (page_store, pool) = self.open_pool(Arc::new(LogForPool(log.clone())), end.lsn)?;
         self.restore_allocator(&pool, &page_store)?;
         let (records, next_tree) = self.redo(&pool, end.lsn, tail.records())?;
         pool.allocator().settle()?;
@@ -166,19 +166,37 @@ impl Source<'_> {
         wal::scan(&**self.disk, &self.files.wal, &point, |_, _, _| Ok(()), |_| {})
     }
 
-    fn open_pool(&self, log: Arc<dyn DurableLog>) -> Result<(Arc<FilePageStore>, Arc<BufferPool>)> {
+    /// `end`: of the log.
+    fn open_pool(&self, log: Arc<dyn DurableLog>, end: Lsn) -> Result<(Arc<FilePageStore>, Arc<BufferPool>)> {
         let newest = &self.found.newest;
-        let page_store = FilePageStore::open(
+        let page_size = newest.page_size as usize;
+        let page_store = FilePageStore::open_with(
             self.page_file.clone(),
             self.files.pages.clone(),
-            newest.page_size as usize,
-            newest.store_id,
+            (page_size, newest.store_id),
             newest.retired_batch,
             self.options.read_only,
+            self.copies(end)?,
         )?;
         let page_store = Arc::new(page_store.with_direct(self.direct_file.clone(), self.options.direct_io));
         let pool = BufferPool::new(page_store.clone(), log, self.pool.clone())?;
         Ok((page_store, Arc::new(pool)))
+    }
+
+    /// The file for copies of pages; there is none only where nothing is to be written.
+    fn copies(&self, end: Lsn) -> Result<Option<Copies>> {
+        let newest = &self.found.newest;
+        let mode = if self.options.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
+        let file = match self.disk.open_direct(&self.files.copies, mode) {
+            Err(e) if self.options.read_only && e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|e| Error::io("open the double-write file", Some(&self.files.copies), e))?,
+        };
+        let plan = self.pool.plan(newest.page_size as usize)?;
+        let slot_bytes = plan.batch_bytes as u64;
+        let wanted = self.options.max_copy_bytes.map_or(usize::MAX, |bytes| (bytes / slot_bytes) as usize);
+        let slots = plan.copy_slots.min(wanted).max(1);
+        // A page that was written behind the redo LSN has the LSN of a record there.
+        Ok(Some(Copies { file, slots, slot_bytes, redo: newest.redo, settled: end == newest.redo }))
     }
 
     /// The allocator as of the newest snapshot, with the extents of both superblocks' snapshots held (A4).
@@ -193,10 +211,10 @@ impl Source<'_> {
     /// A store that was closed cleanly has nothing behind its redo LSN, and all its pages in place.
     fn open_read_only(&self, tail: &LogTail) -> Result<Recovered> {
         let newest = self.found.newest;
-        let (page_store, pool) = self.open_pool(Arc::new(NoLog))?;
+        let (page_store, pool) = self.open_pool(Arc::new(NoLog), tail.end().lsn)?;
         // An empty log: the creation ended before the catalog was made.
         let unfinished = tail.end().lsn == Lsn::FIRST;
-        if unfinished || tail.end().lsn > newest.redo || page_store.completed_batch() > newest.retired_batch {
+        if unfinished || tail.end().lsn > newest.redo {
             return Err(Error::NeedsRecovery { path: self.files.dir.clone() });
         }
         self.restore_allocator(&pool, &page_store)?;

@@ -37,7 +37,7 @@ use crate::types::{Lsn, PageId};
 use crate::wal::WalPosition;
 
 /// The format version this build reads and writes.
-pub(crate) const FORMAT_VERSION: u32 = 3;
+pub(crate) const FORMAT_VERSION: u32 = 4;
 /// Where the copies are, in bytes.
 pub(crate) const COPIES: [u64; 2] = [0, 64 << 10];
 /// The length of a copy in bytes.

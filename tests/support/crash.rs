@@ -68,6 +68,8 @@ pub struct Config {
     pub steps: u64,
     /// What goes past the system's cache: nothing (0), log and double-write area (1), what else can (2).
     pub direct: u64,
+    /// For copies of pages, in bytes: room for one batch, for few, for all.
+    pub copies: u64,
 }
 
 impl Config {
@@ -86,6 +88,7 @@ impl Config {
             shape: Shape::draw(rng, limits.key, limits.value),
             steps: steps / 2 + rng.below(steps),
             direct: rng.below(3),
+            copies: *rng.pick(&[0, 0, limits.page_size as u64 * 40, 1 << 30]),
         }
     }
 
@@ -97,6 +100,7 @@ impl Config {
             .memory(self.memory)
             .durability(self.durability)
             .direct_io(self.direct > 1)
+            .max_copy_bytes(self.copies)
             .disk(disk)
             .open(DIR)
     }

@@ -120,9 +120,12 @@ pub fn run(seed: u64, number: u64, histories: u64, floor: usize, watchdog: &Watc
     watchdog.says(format!("seed {seed}, store {number}, {shape:?}"));
     let place = |e: String| format!("seed {seed}, store {number}, {shape:?}: {e}");
     let text = |e: Error| place(e.to_string());
-    let store = options().memory(floor).disk(Arc::new(Unsteady::new(rng.next()))).open(DIR).map_err(text)?;
+    // From twice the smallest budget on, two threads can write pages at once.
+    let wide = rng.percent(33);
+    let (memory, fillers) = if wide { (floor * 9 / 4, FILLERS * 9 / 4) } else { (floor, FILLERS) };
+    let store = options().memory(memory).disk(Arc::new(Unsteady::new(rng.next()))).open(DIR).map_err(text)?;
     let trees = [store.tree("a").map_err(text)?, store.tree("b").map_err(text)?];
-    for n in 0..FILLERS {
+    for n in 0..fillers {
         trees[0].insert(filler(n), vec![n as u8; 1000]).map_err(text)?;
     }
     let names: Vec<Vec<u8>> = (0..shape.keys).map(|n| shape.key(format!("{n:02}"))).collect();
@@ -130,6 +133,7 @@ pub fn run(seed: u64, number: u64, histories: u64, floor: usize, watchdog: &Watc
         hints: names.iter().map(|_| AtomicU32::new(0)).collect(),
         seed: rng.next(),
         shape: shape.clone(),
+        fillers,
         store,
         trees,
         names,
@@ -154,6 +158,8 @@ fn filler(n: u64) -> Vec<u8> {
 struct Bed {
     seed: u64,
     shape: Shape,
+    /// Records beside the keys.
+    fillers: u64,
     store: Store,
     /// A key's tree is that of its number.
     trees: [Tree; 2],
@@ -270,8 +276,8 @@ impl<'b> Worker<'b> {
         match self.rng.below(10) {
             0..=2 => tree.insert(name, vec![7; self.rng.below(1200) as usize]).map(drop),
             3..=5 => tree.remove(name).map(drop),
-            6 => bed.trees[0].insert(filler(self.rng.below(FILLERS)), vec![8; 1000]).map(drop),
-            _ => bed.trees[0].contains_key(filler(self.rng.below(FILLERS))).map(drop),
+            6 => bed.trees[0].insert(filler(self.rng.below(bed.fillers)), vec![8; 1000]).map(drop),
+            _ => bed.trees[0].contains_key(filler(self.rng.below(bed.fillers))).map(drop),
         }
     }
 
