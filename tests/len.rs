@@ -81,6 +81,7 @@ fn every_kind_of_change_counts() {
 #[test]
 fn the_first_to_ask_may_ask_amid_changes() {
     let dir = tempfile::tempdir().unwrap();
+    let mut asked = 0;
     for round in 0..40 {
         let store = options().open(dir.path().join("s")).unwrap();
         let tree = store.tree("t").unwrap();
@@ -110,10 +111,12 @@ fn the_first_to_ask_may_ask_amid_changes() {
             });
             writers.into_iter().for_each(|writer| writer.join().unwrap());
             done.store(true, Ordering::Relaxed);
-            assert!(asks.join().unwrap() > 0);
+            // A busy machine may leave out a round.
+            asked += asks.join().unwrap();
         });
         assert_eq!(tree.len().unwrap(), walked(&tree), "round {round}");
     }
+    assert!(asked > 40, "{asked}");
 }
 
 /// A batch that takes one pair and brings another is one change: there is always one.
