@@ -149,8 +149,9 @@ fn standing(contests: &[Contest], page: &mut String) -> Result<(), Box<dyn Error
 }
 
 const REASONS: &str = "\n\
-Why, as far as it is known: data beyond memory is read in pages of 16 KiB, each copied from the system's cache and summed, where \
-LMDB's memory is that cache and others read 4 KiB; half overwrites there write each page twice. A large value \
+Why, as far as it is known: each page that is not in memory is copied from the system's cache and summed, where LMDB's memory is \
+that cache; each page that was changed is written back behind the log, and its copy with it, where Bf-Tree keeps changed records \
+without their pages. A large value \
 is written, synced, and named by a record that is synced too; one of several pages is put together in a buffer for its reader, where \
 others lend it from a map or keep it in one piece. \
 Opening after a kill applies the log to the pages it changed, where LMDB has no log.\n";

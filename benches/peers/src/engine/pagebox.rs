@@ -34,12 +34,28 @@ fn missing(e: pagebox::Error) -> Fail {
     }
 }
 
+/// As the documentation of `StoreOptions::page_size` recommends: the default where the records fit the memory; where they do not,
+/// 4 KiB for short ones, 8 KiB for those of which 4 do not hold two.
+fn page_size(setup: &Setup) -> usize {
+    let (key, value) = setup.longest;
+    match key + value {
+        _ if setup.records * (key + value) as u64 <= setup.cache_bytes => 16 << 10,
+        ..=1500 => 4 << 10,
+        ..=3000 => 8 << 10,
+        _ => 16 << 10,
+    }
+}
+
 pub fn open(setup: &Setup) -> Result<Pagebox> {
     // As long as memory, so that writes that wait for nothing do not wait for a checkpoint of all of it.
     let log = setup.cache_bytes.clamp(64 << 20, 4 << 30);
     let memory = usize::try_from(setup.cache_bytes)?;
-    let options =
-        Store::options().memory(memory).durability(durability(setup.commit)).direct_io(setup.direct).max_log_bytes(log);
+    let options = Store::options()
+        .page_size(page_size(setup))
+        .memory(memory)
+        .durability(durability(setup.commit))
+        .direct_io(setup.direct)
+        .max_log_bytes(log);
     let store = options.open(&setup.dir).map_err(missing)?;
     let tree = store.tree("records")?;
     let lend = setup.longest.1 >= 4096;
