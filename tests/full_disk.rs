@@ -5,6 +5,7 @@
 
 mod support;
 
+use pagebox::io::Disk;
 use pagebox::sim::SimDisk;
 use pagebox::{Durability, Error, Store, StoreOptions, Tree};
 use std::sync::Arc;
@@ -69,6 +70,23 @@ fn gives_space_back(disk: &SimDisk, store: Store, least: u64) {
     assert_eq!(store.tree("other").unwrap().len().unwrap(), 3500);
     store.check().unwrap();
     store.close().unwrap();
+}
+
+/// Slots for copies of pages are longer with more memory, or there are none: a store on a full disk opens and works all the same.
+#[test]
+fn opened_with_another_budget() {
+    for without in [false, true] {
+        let disk = SimDisk::new(7);
+        let (store, _) = full(&disk, 300);
+        store.close().unwrap();
+        if without {
+            disk.remove("/s/double-write".as_ref()).unwrap();
+        }
+        disk.set_space_limit(Some(disk.used_bytes()));
+        let store = options(&disk).memory(8 << 20).open("/s").unwrap();
+        store.tree("t").unwrap().remove_range(..).unwrap();
+        gives_space_back(&disk, store, 4500);
+    }
 }
 
 #[test]

@@ -92,29 +92,34 @@ impl FilePageStore {
         copies: Option<Copies>,
     ) -> Result<FilePageStore> {
         let file = Arc::new(GatedFile::new(file));
+        let in_pages = Area::in_page_file(file.clone());
         let found = match &copies {
             Some(copies) => Area::found(&copies.file, store_id)?,
-            None => Some(Area::in_page_file(file.clone())),
+            None => None,
         };
         let redo = copies.as_ref().map_or(Lsn::MAX, |copies| copies.redo);
         let mut begun = retired;
-        if let Some(area) = found.as_ref().filter(|_| !copies.as_ref().is_some_and(|copies| copies.settled)) {
-            let batches = Found::read(area, store_id, page_size)?;
+        if !copies.as_ref().is_some_and(|copies| copies.settled) {
+            let areas: Vec<&Area> = found.iter().chain([&in_pages]).collect();
+            let batches = Found::read(&areas, store_id, page_size)?;
             if !read_only {
-                batches.restore(area, &*file, page_size, retired, redo)?;
+                batches.restore(&*file, page_size, retired, redo)?;
             }
             begun = begun.max(batches.last_number());
         }
         let (most, slot_bytes) =
             copies.as_ref().map_or((1, DOUBLE_WRITE_BYTES), |copies| (copies.slots, copies.slot_bytes));
-        let area = match (found.filter(|area| area.slot_bytes() == slot_bytes || read_only), copies) {
-            (Some(area), _) => area,
-            (None, Some(copies)) if !read_only => Area::make(copies.file, store_id, slot_bytes)?,
-            // Nothing will be written.
-            (None, _) => Area::in_page_file(file.clone()),
+        let kept = found.filter(|area| area.slot_bytes() == slot_bytes);
+        let area = match (kept, copies) {
+            (Some(area), _) if read_only || area.whole_slots()? > 0 => area,
+            (_, Some(copies)) if !read_only => match Area::make(copies.file, store_id, slot_bytes) {
+                Err(Error::NoSpace { .. }) => in_pages,
+                made => made?,
+            },
+            _ => in_pages,
         };
         let copies = slot_bytes as usize / page_size;
-        let ring = Ring::new(begun, area.slots()?, (most, copies), redo);
+        let ring = Ring::new(begun, area.whole_slots()?, (most, copies), redo);
         let writing = Mutex::new(Writing { ring, passing: Vec::new() });
         Ok(FilePageStore {
             file,
@@ -207,8 +212,7 @@ impl FilePageStore {
             if at > MOST_OF_LENGTH * length && ring.slots() >= FEW_SLOTS && ring.wrap() {
                 return Ok(());
             }
-            let made = self.area.file().allocate(at, self.area.slot_bytes());
-            match made.map_err(|e| self.fail("extend the double-write file", e)) {
+            match self.area.make_room(ring.slots()) {
                 Ok(()) => {}
                 Err(Error::NoSpace { .. }) if ring.wrap() => return Ok(()),
                 Err(error) => return Err(error),

@@ -1,4 +1,5 @@
-//! Where the slots lie: in a file of their own, behind a head that says how long they are, or one of them in the page file.
+//! Where the slots lie: in a file of their own, behind a head that says how long they are, or one of them in the page file. That one
+//! has room since the page file was made; a store uses it when the disk is too full for a file of its own.
 //!
 //! | offset | bytes | head of the file |
 //! |---|---|---|
@@ -51,7 +52,7 @@ impl Area {
         Ok(sound.then(|| Area { file: file.clone(), start: HEAD_BYTES as u64, slot_bytes, own: true }))
     }
 
-    /// Slots of `slot_bytes` from here on, in a file that holds nothing that is needed.
+    /// Slots of `slot_bytes` from here on, one at least, in a file that holds nothing that is needed.
     ///
     /// # Errors
     /// `Io`, `NoSpace`.
@@ -63,7 +64,11 @@ impl Area {
         let sum = crc32fast::hash(&head[..SUM]);
         head[SUM..SUM + 4].copy_from_slice(&sum.to_le_bytes());
         file.write_at_sync(&head, 0).map_err(|e| Error::io("write the double-write file", None, e))?;
-        Ok(Area { file, start: HEAD_BYTES as u64, slot_bytes, own: true })
+        let area = Area { file, start: HEAD_BYTES as u64, slot_bytes, own: true };
+        if area.whole_slots()? == 0 {
+            area.make_room(0)?;
+        }
+        Ok(area)
     }
 
     pub(in crate::pool) fn slot_bytes(&self) -> u64 {
@@ -84,15 +89,37 @@ impl Area {
         self.start + slot as u64 * self.slot_bytes
     }
 
-    /// Slots that may have something in them.
+    /// Slots that may have something in them: the last one may be cut off.
     ///
     /// # Errors
     /// `Io`.
     pub(in crate::pool) fn slots(&self) -> Result<usize> {
+        Ok(self.slots_len()?.map_or(1, |len| len.div_ceil(self.slot_bytes) as usize))
+    }
+
+    /// Slots that there is room for without asking the disk for more.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(in crate::pool) fn whole_slots(&self) -> Result<usize> {
+        Ok(self.slots_len()?.map_or(1, |len| (len / self.slot_bytes) as usize))
+    }
+
+    /// How long the slots of a file of their own are together.
+    fn slots_len(&self) -> Result<Option<u64>> {
         if !self.own {
-            return Ok(1);
+            return Ok(None);
         }
         let len = self.file.len().map_err(|e| Error::io("read length", None, e))?;
-        Ok(len.saturating_sub(self.start).div_ceil(self.slot_bytes) as usize)
+        Ok(Some(len.saturating_sub(self.start)))
+    }
+
+    /// Makes room for one slot more than there are.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`.
+    pub(in crate::pool) fn make_room(&self, slots: usize) -> Result<()> {
+        let made = self.file.allocate(self.at(slots), self.slot_bytes);
+        made.map_err(|e| Error::io("extend the double-write file", None, e))
     }
 }

@@ -9,36 +9,38 @@ use crate::pool::load;
 use crate::types::{Lsn, PageId, SizeClass};
 use std::collections::HashSet;
 
-/// What the area holds.
-pub(in crate::pool) struct Found {
-    /// With the slot each is in, the newest first.
-    batches: Vec<(usize, Batch)>,
+/// What the areas hold.
+pub(in crate::pool) struct Found<'a> {
+    /// With the area and the place in it that each is at, the newest first.
+    batches: Vec<(&'a Area, u64, Batch)>,
 }
 
-impl Found {
+impl<'a> Found<'a> {
     /// Looks at the headers of all slots.
     ///
     /// # Errors
     /// `Io`.
-    pub(in crate::pool) fn read(area: &Area, store_id: u64, page_size: usize) -> Result<Found> {
+    pub(in crate::pool) fn read(areas: &[&'a Area], store_id: u64, page_size: usize) -> Result<Found<'a>> {
         let mut batches = Vec::new();
         let mut header = AlignedBuf::zeroed(HEADER_BYTES);
-        for slot in 0..area.slots()? {
-            let n = area.file().read_at(&mut header, area.at(slot));
-            let n = n.map_err(|e| Error::io("read the double-write header", None, e))?;
-            if n == HEADER_BYTES
-                && let Some(batch) = decode(&header, store_id, page_size)
-            {
-                batches.push((slot, batch));
+        for area in areas {
+            for slot in 0..area.slots()? {
+                let n = area.file().read_at(&mut header, area.at(slot));
+                let n = n.map_err(|e| Error::io("read the double-write header", None, e))?;
+                if n == HEADER_BYTES
+                    && let Some(batch) = decode(&header, store_id, page_size)
+                {
+                    batches.push((*area, area.at(slot), batch));
+                }
             }
         }
-        batches.sort_unstable_by_key(|(_, batch)| std::cmp::Reverse(batch.number));
+        batches.sort_unstable_by_key(|(.., batch)| std::cmp::Reverse(batch.number));
         Ok(Found { batches })
     }
 
     /// The greatest batch number, 0 if there is none.
     pub(in crate::pool) fn last_number(&self) -> u64 {
-        self.batches.first().map_or(0, |(_, batch)| batch.number)
+        self.batches.first().map_or(0, |(.., batch)| batch.number)
     }
 
     /// Over each page whose image in place does not verify, writes the newest intact copy of it that may be needed: one of a batch
@@ -53,15 +55,14 @@ impl Found {
     /// `Io`.
     pub(in crate::pool) fn restore(
         &self,
-        area: &Area,
         pages: &dyn DiskFile,
         page_size: usize,
         retired: u64,
         redo: Lsn,
     ) -> Result<()> {
         let mut settled = HashSet::new();
-        for (slot, batch) in &self.batches {
-            let mut at = area.at(*slot) + HEADER_BYTES as u64;
+        for (area, at, batch) in &self.batches {
+            let mut at = at + HEADER_BYTES as u64;
             for entry in &batch.entries {
                 let copy = at;
                 at += (page_size << entry.class.get()) as u64;
