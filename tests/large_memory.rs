@@ -82,8 +82,11 @@ fn what_was_just_written_is_read_from_memory() {
         }
         disk.set_faults(FaultPlan::new());
         assert!(store.stats().resident_bytes <= resident, "{} after {resident}", store.stats().resident_bytes);
+        // Had they kept their frames, none would be free.
         tree.insert("full", value(9, 300_000)).expect("insert");
+        disk.set_faults(FaultPlan::new().fail_from(FaultOp::Read, 1, std::io::ErrorKind::Other).only_in("pages"));
         all_ways(&tree, b"full", &value(9, 300_000));
+        disk.set_faults(FaultPlan::new());
         store.check().expect("check");
     }
 }
