@@ -118,6 +118,8 @@ impl FilePageStore {
             },
             _ => in_pages,
         };
+        // The page file has one, and pages behind it.
+        let most = if area.is_own() { most } else { 1 };
         let copies = slot_bytes as usize / page_size;
         let ring = Ring::new(begun, area.whole_slots()?, (most, copies), redo);
         let writing = Mutex::new(Writing { ring, passing: Vec::new() });

@@ -165,3 +165,22 @@ fn a_full_disk_takes_the_slots_back() {
         (0..PAGES).for_each(|n| assert!(read(&store, n).is_ok(), "seed {seed}, page {n}"));
     }
 }
+
+/// Without room for a file of its own the area is the one slot in the page file, however many were wanted: behind it lie pages.
+#[test]
+fn without_room_one_slot_serves_and_no_page_is_overwritten() {
+    let disk = SimDisk::new(3);
+    let pages = file(&disk, "/pages");
+    pages.allocate(0, (page(PAGES).get()) * PAGE as u64).unwrap();
+    file(&disk, "/copies");
+    disk.set_space_limit(Some(disk.used_bytes()));
+    let store = open(&disk, 16, 1, SLOT_BYTES);
+    for n in 0..60u64 {
+        write(&store, &[(n % PAGES, 2 + n)], n % 3 > 0);
+        (0..PAGES.min(n + 1)).for_each(|m| assert!(read(&store, m).is_ok(), "batch {n}, page {m}"));
+    }
+    assert_eq!(file(&disk, "/copies").len().unwrap(), 0);
+    let after = disk.crash(5);
+    let store = open(&after, 16, 1, SLOT_BYTES);
+    (0..PAGES).for_each(|n| assert!(read(&store, n).is_ok(), "page {n}"));
+}
