@@ -261,17 +261,24 @@ impl BufferPool {
         }
         // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
         self.check_poison()?;
+        // At once asked and set: another turn may hold the same latch (P4).
+        if header.set(WRITING) & WRITING != 0 {
+            return Ok(());
+        }
         let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
+        // Before the copy is made: whatever comes of it, the end of the turn takes the mark away.
+        buffer.copies.push(Copy { class, frame, version: page.version(), lsn: Lsn::NONE });
         let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]).map_err(|OutOfBounds| {
             let error = Error::corrupted(Site::Page(id), "its header in memory is not that of such a page");
             self.poison(&error.to_string());
             error
         })?;
-        buffer.copies.push(Copy { class, frame, version: page.version(), lsn });
+        if let Some(copy) = buffer.copies.last_mut() {
+            copy.lsn = lsn;
+        }
         buffer.images.push(PageImage { id, class, offset, len: frames.bytes });
         buffer.used += frames.bytes;
-        header.set(WRITING);
         Ok(())
     }
 

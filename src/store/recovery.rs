@@ -195,8 +195,9 @@ impl Source<'_> {
         let slot_bytes = plan.batch_bytes as u64;
         let wanted = self.options.max_copy_bytes.map_or(usize::MAX, |bytes| (bytes / slot_bytes) as usize);
         let slots = plan.copy_slots.min(wanted).max(1);
-        // A page that was written behind the redo LSN has the LSN of a record there.
-        Ok(Some(Copies { file, slots, slot_bytes, redo: newest.redo, settled: end == newest.redo }))
+        // Pages may have been written behind the last checkpoint that say nothing newer than it: only a close says that none were.
+        let settled = newest.closed && end == newest.redo;
+        Ok(Some(Copies { file, slots, slot_bytes, redo: newest.redo, settled }))
     }
 
     /// The allocator as of the newest snapshot, with the extents of both superblocks' snapshots held (A4).
