@@ -3,7 +3,7 @@
 //! linearizability, and the tree for soundness afterwards.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --no-default-features --features btree \
+//! RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --no-default-features --features btree,sim \
 //!     --test shuttle_tree
 //! ```
 //!
@@ -17,10 +17,11 @@
 mod linear;
 
 use linear::{Left, Op, Saw, Touch, Value};
-use pagebox::TreeId;
 use pagebox::btree::{BTree, BatchAction, BatchOp};
-use pagebox::pool::{BufferPool, MemPageStore, NoLog, PoolOptions};
+use pagebox::pool::{BufferPool, MemPageStore, NoLog, PageImage, PageStore, PoolOptions};
+use pagebox::{Lsn, PageId, TreeId};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,8 @@ enum Call {
     Take(usize),
     /// Makes the pool free frames.
     Provide,
+    /// Makes it write whatever is dirty.
+    Flush,
     /// Asks how many pairs there are, which nobody knows yet.
     Len,
     /// Claims to have read what nobody wrote.
@@ -89,6 +92,64 @@ fn loaded(n: usize) -> Vec<u8> {
     vec![n as u8; if n.is_multiple_of(2) { 900 } else { 2 * PAGE }]
 }
 
+/// A page store where writes take their time, and no two of one page may meet (P4). Pages that were written once have a copy.
+struct Slow {
+    pages: MemPageStore,
+    // Not the checker's.
+    under_way: Mutex<HashSet<PageId>>,
+    written: Mutex<HashSet<PageId>>,
+}
+
+impl Slow {
+    fn write(&self, buffer: &mut [u8], images: &[PageImage]) -> pagebox::Result<()> {
+        for image in images {
+            assert!(self.under_way.lock().unwrap().insert(image.id), "P4: two writes of {:?} at a time", image.id);
+        }
+        for image in images {
+            shuttle::thread::yield_now();
+            self.pages.write_batch(buffer, std::slice::from_ref(image))?;
+        }
+        shuttle::thread::yield_now();
+        for image in images {
+            self.under_way.lock().unwrap().remove(&image.id);
+            self.written.lock().unwrap().insert(image.id);
+        }
+        Ok(())
+    }
+}
+
+impl PageStore for Slow {
+    fn page_size(&self) -> usize {
+        self.pages.page_size()
+    }
+    fn first_page(&self) -> PageId {
+        self.pages.first_page()
+    }
+    fn read(&self, id: PageId, out: &mut [u8]) -> pagebox::Result<()> {
+        assert!(!self.under_way.lock().unwrap().contains(&id), "P4: {id:?} is read while it is being written");
+        self.pages.read(id, out)
+    }
+    fn write_batch(&self, buffer: &mut [u8], images: &[PageImage]) -> pagebox::Result<()> {
+        self.write(buffer, images)
+    }
+    fn has_copy(&self, id: PageId) -> bool {
+        self.written.lock().unwrap().contains(&id)
+    }
+    fn write_again(&self, buffer: &mut [u8], images: &[PageImage]) -> pagebox::Result<()> {
+        self.write(buffer, images)
+    }
+    fn grow(&self, from: PageId, end: PageId) -> pagebox::Result<()> {
+        self.pages.grow(from, end)
+    }
+    fn write_unlogged(&self, start: PageId, bytes: &[u8]) -> pagebox::Result<()> {
+        self.pages.write_unlogged(start, bytes)
+    }
+    fn sync(&self) -> pagebox::Result<()> {
+        shuttle::thread::yield_now();
+        Ok(())
+    }
+}
+
 struct Bed {
     pool: Arc<BufferPool>,
     tree: BTree,
@@ -101,7 +162,9 @@ struct Bed {
 impl Bed {
     fn new(model: &Model) -> Bed {
         let options = PoolOptions::default().memory(PoolOptions::floor(PAGE));
-        let pool = BufferPool::new(Arc::new(MemPageStore::new(PAGE)), Arc::new(NoLog), options).unwrap();
+        let (pages, under_way, written) = (MemPageStore::new(PAGE), Mutex::default(), Mutex::default());
+        let store = Arc::new(Slow { pages, under_way, written });
+        let pool = BufferPool::new(store, Arc::new(NoLog), options).unwrap();
         let pool = Arc::new(pool);
         let (tree, _) = BTree::create(pool.clone(), None, TreeId::new(7)).unwrap();
         let bed = Bed { pool, tree, value: model.value, clock: AtomicU64::new(0), record: Mutex::default() };
@@ -192,6 +255,10 @@ impl Bed {
             }
             Provide => {
                 self.pool.provide().unwrap();
+                return;
+            }
+            Flush => {
+                self.pool.flush_before(Lsn::MAX).unwrap();
                 return;
             }
         };
@@ -362,6 +429,18 @@ fn evictions_beside_descents() {
         first: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         value: 1200,
         threads: &[&[Get(1), Get(5), Get(1)], &[Put(9, 2), Get(13), Get(3)], &[Provide, Get(15), Provide]],
+    });
+}
+
+/// Two write pages at once, and each comes upon what the other is at.
+#[test]
+fn turns_that_write_the_same_pages() {
+    check(Model {
+        name: "turns",
+        does: Does::Evict,
+        first: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+        value: 1200,
+        threads: &[&[Put(1, 2), Flush, Get(12), Put(1, 3)], &[Put(9, 2), Flush, Put(9, 3)], &[Provide, Get(1), Flush]],
     });
 }
 

@@ -87,7 +87,7 @@ impl BufferPool {
             if over {
                 return Err(Error::PoolExhausted { waited });
             }
-            if !self.options.deterministic {
+            if !self.flushers.wait_for_turn() && !self.options.deterministic {
                 crate::sync::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
             }
         }
@@ -148,6 +148,10 @@ impl BufferPool {
     /// Takes a clean page out of its frame; the frame is the caller's if so.
     pub(super) fn try_evict<'p>(&self, frames: &'p Frames, frame: FrameId) -> Option<ClaimedFrame<'p>> {
         let header = frames.header(frame)?;
+        // Before the latch is taken: that would raise the version of a page that is being written, and keep it dirty.
+        if header.has(DIRTY) || header.has(WRITING) {
+            return None;
+        }
         let guard = header.latch.try_exclusive()?;
         let id = header.page();
         // Under the exclusive latch nobody sets these (P4, P6).

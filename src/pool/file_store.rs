@@ -4,7 +4,7 @@ use super::demand::Demand;
 use super::double_write::area::Area;
 use super::double_write::restore::Found;
 use super::double_write::ring::Ring;
-use super::double_write::{self, DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START};
+use super::double_write::{self, DOUBLE_WRITE_BYTES, DOUBLE_WRITE_START, HEADER_BYTES};
 use super::page_store::{PageImage, PageStore};
 use super::sync_gate::GatedFile;
 use crate::error::{Error, Result, Site};
@@ -32,6 +32,9 @@ pub struct FilePageStore {
     writing: Mutex<Writing>,
     /// Notified when somebody's writing has ended.
     ended: Condvar,
+    /// Held by who gives up slots.
+    #[cfg(feature = "btree")]
+    giving: Mutex<()>,
     /// For syncs in the background.
     demand: Demand,
 }
@@ -40,8 +43,24 @@ pub struct FilePageStore {
 #[derive(Debug)]
 struct Writing {
     ring: Ring,
-    /// Where in the page file unsynced pages lie that the system's cache is to let go of.
-    passing: Vec<(u64, u64)>,
+    passing: Passing,
+}
+
+/// Unsynced pages that the system's cache holds for a store that is to pass it by: it is to let go of them then.
+#[derive(Debug, Default)]
+struct Passing {
+    runs: Vec<Run>,
+    /// Their length together.
+    bytes: u64,
+}
+
+/// Pages that lie one behind the other.
+#[derive(Debug)]
+struct Run {
+    at: u64,
+    len: u64,
+    /// The sync that covers them.
+    sync: u64,
 }
 
 /// A file for the double-write area.
@@ -56,13 +75,24 @@ pub(crate) struct Copies {
     pub(crate) settled: bool,
 }
 
+impl Copies {
+    /// Where a synced write goes through the system's cache, a failure may be told to whoever else syncs the file at that time, and
+    /// not to who wrote: one sync at a time then, and none after one that failed (P9).
+    fn behind_gate(mut self) -> Copies {
+        if !self.file.is_direct() {
+            self.file = Arc::new(GatedFile::new(self.file));
+        }
+        self
+    }
+}
+
 /// Slots that are made in any case.
 const FEW_SLOTS: usize = 4;
 /// More than these only up to so many times the length of the page file. With one lap of the copies' own length some pages would
 /// have lost theirs when they are written again.
 const MOST_OF_LENGTH: u64 = 2;
-/// Runs of pages that the cache holds for a store that is to pass it by, at most.
-const MOST_PASSING: usize = 1024;
+/// What the cache holds for a store that is to pass it by, at most: in runs of pages, and in bytes.
+const MOST_PASSING: (usize, u64) = (1024, 16 << 20);
 
 impl FilePageStore {
     /// Over an open page file, which nobody else may sync from here on. `retired` is the batch number in the superblock;
@@ -93,6 +123,7 @@ impl FilePageStore {
     ) -> Result<FilePageStore> {
         let file = Arc::new(GatedFile::new(file));
         let in_pages = Area::in_page_file(file.clone());
+        let copies = copies.map(Copies::behind_gate);
         let found = match &copies {
             Some(copies) => Area::found(&copies.file, store_id)?,
             None => None,
@@ -120,9 +151,13 @@ impl FilePageStore {
         };
         // The page file has one, and pages behind it.
         let most = if area.is_own() { most } else { 1 };
-        let copies = slot_bytes as usize / page_size;
+        if !read_only {
+            // All pages are in place, and synced: none of them is needed.
+            area.cut(most)?;
+        }
+        let copies = (slot_bytes as usize).saturating_sub(HEADER_BYTES) / page_size;
         let ring = Ring::new(begun, area.whole_slots()?, (most, copies), redo);
-        let writing = Mutex::new(Writing { ring, passing: Vec::new() });
+        let writing = Mutex::new(Writing { ring, passing: Passing::default() });
         Ok(FilePageStore {
             file,
             past: None,
@@ -133,6 +168,8 @@ impl FilePageStore {
             area,
             writing,
             ended: Condvar::new(),
+            #[cfg(feature = "btree")]
+            giving: Mutex::new(()),
             demand: Demand::default(),
         })
     }
@@ -193,7 +230,7 @@ impl FilePageStore {
             if writing.ring.wants_slot() {
                 self.make_slot(&mut writing.ring)?;
             }
-            match writing.ring.claim() {
+            match writing.ring.claim(self.file.succeeded()) {
                 Some(claimed) => break claimed,
                 None => self.ended.wait(&mut writing),
             }
@@ -210,13 +247,17 @@ impl FilePageStore {
     fn make_slot(&self, ring: &mut Ring) -> Result<()> {
         if self.area.is_own() {
             let at = self.area.at(ring.slots());
-            let length = self.file.len().map_err(|e| self.fail("read length", e))?;
-            if at > MOST_OF_LENGTH * length && ring.slots() >= FEW_SLOTS && ring.wrap() {
+            let length = self.file.len().map_err(|e| self.fail("read length", e));
+            if length.as_ref().is_ok_and(|length| at > MOST_OF_LENGTH * length)
+                && ring.slots() >= FEW_SLOTS
+                && ring.wrap()
+            {
                 return Ok(());
             }
-            match self.area.make_room(ring.slots()) {
+            match length.and_then(|_| self.area.make_room(ring.slots())) {
                 Ok(()) => {}
-                Err(Error::NoSpace { .. }) if ring.wrap() => return Ok(()),
+                // Whatever the reason: nothing was touched, and those that are there serve.
+                Err(_) if ring.wrap() => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -230,19 +271,24 @@ impl FilePageStore {
     /// `Io`.
     #[cfg(feature = "btree")]
     pub(crate) fn give_room(&self) -> Result<bool> {
+        let Some(_giving) = self.giving.try_lock() else {
+            // Somebody else does; what that gives is there when he is done.
+            drop(self.giving.lock());
+            return Ok(true);
+        };
         let mut writing = self.writing.lock();
-        if !self.area.is_own() || writing.ring.slots() <= FEW_SLOTS {
+        if !self.area.is_own() {
             return Ok(false);
         }
         let needed = loop {
-            match writing.ring.shrink(FEW_SLOTS) {
+            match writing.ring.shrink(FEW_SLOTS, self.file.succeeded()) {
                 Some(needed) => break needed,
                 None => self.ended.wait(&mut writing),
             }
         };
         drop(writing);
         self.reach(needed)?;
-        Ok(self.area.file().set_len(self.area.at(FEW_SLOTS)).is_ok())
+        Ok(self.area.cut(FEW_SLOTS).unwrap_or(false))
     }
 
     /// Writes the header and the images of a batch to a slot, and makes them durable. Before that nothing in place is touched.
@@ -286,8 +332,12 @@ impl FilePageStore {
         let sync = self.file.next();
         if self.direct {
             let mut writing = self.writing.lock();
-            writing.passing.extend(self.runs(images).map(|(at, bytes)| (at, bytes.len() as u64)));
-            if writing.passing.len() > MOST_PASSING {
+            let passing = &mut writing.passing;
+            for (at, bytes) in self.runs(images) {
+                passing.runs.push(Run { at, len: bytes.len() as u64, sync });
+                passing.bytes += bytes.len() as u64;
+            }
+            if passing.runs.len() > MOST_PASSING.0 || passing.bytes > MOST_PASSING.1 {
                 drop(writing);
                 self.reach(sync)?;
             }
@@ -295,20 +345,30 @@ impl FilePageStore {
         Ok(sync)
     }
 
+    /// The cache lets go of what has been synced, if it is to be passed by.
+    fn let_pass(&self) {
+        if !self.direct {
+            return;
+        }
+        let succeeded = self.file.succeeded();
+        let mut writing = self.writing.lock();
+        let passing = &mut writing.passing;
+        let synced: Vec<Run> = passing.runs.extract_if(.., |run| run.sync <= succeeded).collect();
+        passing.bytes -= synced.iter().map(|run| run.len).sum::<u64>();
+        drop(writing);
+        synced.iter().for_each(|run| self.file.forget(run.at, run.len));
+    }
+
     /// Waits for the sync of this number; a cache that is to be passed by then lets go of what it covered.
     fn reach(&self, sync: u64) -> Result<()> {
-        if self.file.succeeded() >= sync {
-            return Ok(());
-        }
         if sync == u64::MAX {
             // A write in place failed, and the pool is poisoned, or about to be.
             return Err(self.fail_for_good("write pages", std::io::Error::other("an earlier write failed")));
         }
-        let passing = std::mem::take(&mut self.writing.lock().passing);
-        self.file.reach(sync).map_err(|e| self.fail_for_good("sync pages", e))?;
-        for (at, len) in passing {
-            self.file.forget(at, len);
+        if self.file.succeeded() < sync {
+            self.file.reach(sync).map_err(|e| self.fail_for_good("sync pages", e))?;
         }
+        self.let_pass();
         Ok(())
     }
 
@@ -480,6 +540,8 @@ impl PageStore for FilePageStore {
     }
 
     fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| self.fail_for_good("sync the page file", e))
+        self.file.sync_data().map_err(|e| self.fail_for_good("sync the page file", e))?;
+        self.let_pass();
+        Ok(())
     }
 }

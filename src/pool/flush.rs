@@ -109,6 +109,11 @@ impl Flushers {
         self.buffers[n].lock()
     }
 
+    /// Waits for the end of a turn that somebody has, whose frames can be evicted then. False if nobody has one.
+    pub(super) fn wait_for_turn(&self) -> bool {
+        self.buffers.iter().find(|buffer| buffer.try_lock().is_none()).map(Mutex::lock).is_some()
+    }
+
     fn are_many(&self) -> bool {
         self.buffers.len() > 1
     }

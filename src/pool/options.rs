@@ -84,7 +84,13 @@ impl PoolOptions {
     pub fn floor(page_size: usize) -> usize {
         let frames = MIN_FRAMES * (page_size + FRAME_OVERHEAD);
         let batch_bytes = Self::batch_bytes(0, page_size);
-        frames + batch_bytes + Self::copy_slots(0, page_size, batch_bytes).1
+        frames + Self::flushers(0, 1) * batch_bytes + Self::copy_slots(0, page_size, batch_bytes).1
+    }
+
+    /// How many threads can write pages at once: two where that takes no more than a few percent. In models always: they are to
+    /// meet each other.
+    fn flushers(memory: usize, floor: usize) -> usize {
+        if memory >= 2 * floor || cfg!(shuttle) { 2 } else { 1 }
     }
 
     /// Slots of the double-write area, and what it costs to know what is in them: a sixty-fourth of the budget at most, if that
@@ -109,9 +115,7 @@ impl PoolOptions {
             });
         }
         let batch_bytes = Self::batch_bytes(self.memory, page_size);
-        // One turn at a time: two were a sixth faster beyond memory, but what they share with `completed_batch` and the sync of the
-        // copies is not yet as it has to be for that.
-        let flushers = 1;
+        let flushers = Self::flushers(self.memory, floor);
         let copies = Self::copy_slots(self.memory, page_size, batch_bytes);
         let frame_count =
             ((self.memory - flushers * batch_bytes - copies.1) / (page_size + FRAME_OVERHEAD)).min((1 << 24) - 1);

@@ -6,6 +6,8 @@ mod damage;
 mod failures;
 mod races;
 mod syncs;
+#[cfg(all(shuttle, feature = "btree", feature = "sim"))]
+mod turns;
 
 use super::*;
 use crate::page::header::PageHeader;

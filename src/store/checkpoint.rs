@@ -28,6 +28,9 @@ use crate::types::Lsn;
 use crate::wal::{LogPressure, Wal};
 use std::sync::Weak;
 
+/// How often the last checkpoint writes again what readers kept it from finishing with.
+const LAST_ROUNDS: usize = 100;
+
 /// How a checkpoint is made.
 enum Manner {
     /// Somebody waits for it.
@@ -106,10 +109,11 @@ impl Engine {
                 pace.keep(self, done);
             }
         })?;
-        let recovery = self.pool.min_dirty_lsn();
+        let recovery = self.write_rest(position, &manner)?;
         let allocator = self.pool.allocator();
         let mut next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
-        next.closed = matches!(manner, Manner::Last) && next.redo == wal.position();
+        // And so that no page is left which somebody who still reads could have written.
+        next.closed = matches!(manner, Manner::Last) && next.redo == wal.position() && recovery == Lsn::MAX;
         // A copy that could not be written or synced says nobody knows what: no further step may rely on either.
         self.write_superblocks(head, next).inspect_err(|error| self.poison(error))?;
         allocator.release_pending(next.redo);
@@ -119,6 +123,22 @@ impl Engine {
         // Release: pairs with the Acquire in `checkpoint_shared`.
         self.checkpoints.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// The least recovery LSN of the pages that are dirty now. At the end there are to be none: what a reader had latched while it
+    /// was written, and stayed dirty for that, is written again.
+    fn write_rest(&self, position: Lsn, manner: &Manner) -> Result<Lsn> {
+        let mut recovery = self.pool.min_dirty_lsn();
+        if matches!(manner, Manner::Last) {
+            for _ in 0..LAST_ROUNDS {
+                if recovery >= position {
+                    break;
+                }
+                self.pool.flush_paced(position, |_| {})?;
+                recovery = self.pool.min_dirty_lsn();
+            }
+        }
+        Ok(recovery)
     }
 
     /// Takes the allocator's snapshot and writes it to a place that is kept for it; the superblock that goes with it.

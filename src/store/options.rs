@@ -177,9 +177,9 @@ impl StoreOptions {
 
     /// The most that the file of the double-write area takes on disk, in bytes. It holds a copy of each page that was overwritten in
     /// place lately; the longer copies stay, the fewer have to be made. It is made as it is needed, at most twice as long as the page
-    /// file is, or as the budget pays for: a sixty-fourth of the memory goes to knowing what is in it. One batch of pages is in it
-    /// whatever is asked for: a sixteenth of the memory, between eight pages and 1 MiB. On a full disk it is given up but for
-    /// four. Default: 256 batches, 256 MiB at most.
+    /// file is, or as the budget pays for: a sixty-fourth of the memory goes to knowing what is in it. A head of 4 KiB and one batch of
+    /// pages are in it whatever is asked for: a sixteenth of the memory, between eight pages and 1 MiB. On a full disk it is given up
+    /// but for four. A file that was longer is cut when the store is opened. Default: 256 batches, 256 MiB at most.
     #[must_use]
     pub fn max_copy_bytes(mut self, bytes: u64) -> Self {
         self.max_copy_bytes = Some(bytes);

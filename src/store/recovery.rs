@@ -215,7 +215,9 @@ impl Source<'_> {
         let (page_store, pool) = self.open_pool(Arc::new(NoLog), tail.end().lsn)?;
         // An empty log: the creation ended before the catalog was made.
         let unfinished = tail.end().lsn == Lsn::FIRST;
-        if unfinished || tail.end().lsn > newest.redo {
+        // Pages may be torn in place that say nothing newer than the log's end.
+        let torn = page_store.completed_batch() > newest.retired_batch;
+        if unfinished || torn || tail.end().lsn > newest.redo {
             return Err(Error::NeedsRecovery { path: self.files.dir.clone() });
         }
         self.restore_allocator(&pool, &page_store)?;

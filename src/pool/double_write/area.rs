@@ -114,6 +114,18 @@ impl Area {
         Ok(Some(len.saturating_sub(self.start)))
     }
 
+    /// Gives up all slots but the first `keep`, if there are more: nothing relies on them any more. Whether the file is shorter now.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(in crate::pool) fn cut(&self, keep: usize) -> Result<bool> {
+        if self.slots_len()?.is_none_or(|len| len <= keep as u64 * self.slot_bytes) {
+            return Ok(false);
+        }
+        self.file.set_len(self.at(keep)).map_err(|e| Error::io("cut the double-write file", None, e))?;
+        Ok(true)
+    }
+
     /// Makes room for one slot more than there are.
     ///
     /// # Errors

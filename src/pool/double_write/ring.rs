@@ -28,6 +28,15 @@ pub(in crate::pool) struct Ring {
     known: Known,
     /// Copies serve if their LSN is greater (P11).
     floor: Lsn,
+    /// Batches whose slots went to others while the sync of their pages was still awaited.
+    awaited: Vec<Awaited>,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    number: u64,
+    /// The sync of the page file that covers its writes in place.
+    own: u64,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +60,7 @@ impl Ring {
         let slots = (0..there.min(most)).map(|_| Slot::default()).collect();
         // Without redo no copy serves.
         let known = Known::new(if floor == Lsn::MAX { 0 } else { most * copies });
-        Ring { begun, slots, most, next: 0, growing: true, known, floor }
+        Ring { begun, slots, most, next: 0, growing: true, known, floor, awaited: Vec::new() }
     }
 
     /// Slots that are there.
@@ -77,35 +86,47 @@ impl Ring {
     }
 
     /// Gives up all slots but `keep`, for good; the sync that has to have succeeded before they are. `None` while somebody is at
-    /// work who relies on one.
+    /// work who relies on one. `succeeded`: the last sync of the page file that did.
     #[cfg(feature = "btree")]
-    pub(in crate::pool) fn shrink(&mut self, keep: usize) -> Option<u64> {
+    pub(in crate::pool) fn shrink(&mut self, keep: usize, succeeded: u64) -> Option<u64> {
         let given = self.slots.get(keep..).unwrap_or_default();
         if given.iter().any(|slot| slot.users > 0) {
             return None;
         }
         let needed = given.iter().map(|slot| slot.needs).max().unwrap_or(0);
-        self.slots.truncate(keep);
+        for slot in self.slots.split_off(keep.min(self.slots.len())) {
+            self.await_sync(&slot, succeeded);
+        }
         (self.most, self.next) = (self.most.min(keep), 0);
         Some(needed)
     }
 
     /// Takes the oldest slot for the next batch: which, the batch's number, and the sync of the page file that has to have succeeded
-    /// before it is overwritten (P7). Its copies serve no more. `None` while somebody is at work who relies on it.
-    pub(in crate::pool) fn claim(&mut self) -> Option<(usize, u64, u64)> {
+    /// before it is overwritten (P7). Its copies serve no more. `None` while somebody is at work who relies on it. `succeeded`: the
+    /// last sync of the page file that did.
+    pub(in crate::pool) fn claim(&mut self, succeeded: u64) -> Option<(usize, u64, u64)> {
         let at = self.next;
-        let slot = &mut self.slots[at];
-        if slot.users > 0 {
+        if self.slots[at].users > 0 {
             return None;
         }
         self.begun += 1;
-        let needed = slot.needs;
         // No sync covers it before it is written in place, and none ever if that fails.
-        *slot = Slot { number: self.begun, least: Lsn::MAX, own: u64::MAX, needs: u64::MAX, users: 1 };
+        let slot = Slot { number: self.begun, least: Lsn::MAX, own: u64::MAX, needs: u64::MAX, users: 1 };
+        let former = std::mem::replace(&mut self.slots[at], slot);
+        let needed = former.needs;
+        self.await_sync(&former, succeeded);
         self.next = (at + 1) % self.most;
         let (slots, half) = (&self.slots, self.lap().div_ceil(2));
         self.known.sweep(half, |at| is_stale(slots, at));
         Some((at, self.begun, needed))
+    }
+
+    /// The slot goes to another batch; its own is not complete before its sync.
+    fn await_sync(&mut self, former: &Slot, succeeded: u64) {
+        self.awaited.retain(|batch| batch.own > succeeded);
+        if former.own > succeeded {
+            self.awaited.push(Awaited { number: former.number, own: former.own });
+        }
     }
 
     /// The batch came to nothing before any page was touched in place.
@@ -186,7 +207,9 @@ impl Ring {
 
     /// The last batch up to which all pages are synced in place, if this is the last sync of the page file that succeeded.
     pub(in crate::pool) fn completed(&self, succeeded: u64) -> u64 {
-        let under_way = self.slots.iter().filter(|slot| slot.own > succeeded).map(|slot| slot.number);
+        let slots = self.slots.iter().map(|slot| (slot.number, slot.own));
+        let awaited = self.awaited.iter().map(|batch| (batch.number, batch.own));
+        let under_way = slots.chain(awaited).filter(|&(_, own)| own > succeeded).map(|(number, _)| number);
         under_way.min().map_or(self.begun, |first| first - 1)
     }
 }

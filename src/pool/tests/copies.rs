@@ -10,7 +10,7 @@ use crate::sim::SimDisk;
 use std::collections::HashMap;
 use std::path::Path;
 
-const SLOT_BYTES: u64 = (HEADER_BYTES + 4 * PAGE) as u64;
+pub(super) const SLOT_BYTES: u64 = (HEADER_BYTES + 4 * PAGE) as u64;
 const PAGES: u64 = 12;
 
 /// Numbers that follow from a seed.
@@ -23,28 +23,41 @@ impl Rng {
     }
 }
 
-fn file(disk: &SimDisk, name: &str) -> Arc<dyn DiskFile> {
+pub(super) fn file(disk: &SimDisk, name: &str) -> Arc<dyn DiskFile> {
     let file = disk.open(Path::new(name), OpenMode::Create).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
     file
 }
 
 fn open(disk: &SimDisk, slots: usize, redo: u64, slot_bytes: u64) -> FilePageStore {
-    let copies = Copies { file: file(disk, "/copies"), slots, slot_bytes, redo: Lsn::new(redo), settled: false };
-    FilePageStore::open_with(file(disk, "/pages"), "/pages".into(), (PAGE, 7), 0, false, Some(copies)).unwrap()
+    open_files([file(disk, "/pages"), file(disk, "/copies")], slots, slot_bytes, (redo, 0, false))
 }
 
-fn page(n: u64) -> PageId {
+/// Over pages and copies; with what a superblock says of redo LSN, retired batch, and whether the store was closed.
+pub(super) fn open_files(
+    [pages, copies]: [Arc<dyn DiskFile>; 2],
+    slots: usize,
+    slot_bytes: u64,
+    (redo, retired, settled): (u64, u64, bool),
+) -> FilePageStore {
+    let copies = Copies { file: copies, slots, slot_bytes, redo: Lsn::new(redo), settled };
+    FilePageStore::open_with(pages, "/pages".into(), (PAGE, 7), retired, false, Some(copies)).unwrap()
+}
+
+pub(super) fn page(n: u64) -> PageId {
     PageId::new(FilePageStore::first_page_of(PAGE).get() + n)
 }
 
+static FILLS: StdU64 = StdU64::new(0);
+
 /// A batch of these pages, each as of its LSN; again, if all have a copy that serves and that is wanted.
-fn write(store: &FilePageStore, pages: &[(u64, u64)], again: bool) -> bool {
+pub(super) fn write(store: &FilePageStore, pages: &[(u64, u64)], again: bool) -> bool {
     let mut buffer = vec![0; HEADER_BYTES];
     let mut images = Vec::new();
     for &(n, lsn) in pages {
         let (class, id, lsn) = (SizeClass::ZERO, page(n), Lsn::new(lsn));
-        let mut image = vec![lsn.get() as u8; PAGE];
+        // Other bytes each time, so that a torn image is one even if the page's LSN is that of before.
+        let mut image = vec![FILLS.fetch_add(1, Ordering::Relaxed) as u8; PAGE];
         let (kind, tree) = (PageKind::FIRST_USER, TreeId::NONE);
         let fields = PageHeader { checksum: 0, kind, class, id, lsn, tree, swip_offset: 0, swip_count: 0 };
         // SAFETY: the bytes are the caller's own for as long as the writer lives.
@@ -61,7 +74,7 @@ fn write(store: &FilePageStore, pages: &[(u64, u64)], again: bool) -> bool {
 }
 
 /// The LSN of a page that is whole.
-fn read(store: &FilePageStore, n: u64) -> std::result::Result<u64, String> {
+pub(super) fn read(store: &FilePageStore, n: u64) -> std::result::Result<u64, String> {
     let mut image = vec![0; PAGE];
     store.read(page(n), &mut image).unwrap();
     super::super::load::verify(page(n), SizeClass::ZERO, &image).map_err(|error| error.to_string())?;
@@ -77,10 +90,14 @@ fn after_a_crash_every_page_is_one_that_redo_brings_forward() {
         let mut disk = SimDisk::new(seed);
         // What each page was at the last checkpoint, by which LSN that was, and what it is.
         let (mut base, mut redo, mut lsn) = (HashMap::new(), 1u64, 1u64);
+        // What the superblock says besides.
+        let (mut retired, mut closed) = (0, false);
         let mut now: HashMap<u64, u64> = HashMap::new();
         for life in 0..3 {
             let (slots, slot_bytes) = (1 + rng.below(9) as usize, SLOT_BYTES + rng.below(2) * PAGE as u64);
-            let store = open(&disk, slots, redo, slot_bytes);
+            let files = [file(&disk, "/pages"), file(&disk, "/copies")];
+            let store = open_files(files, slots, slot_bytes, (redo, retired, closed));
+            closed = false;
             for (&n, &least) in &base {
                 let found = read(&store, n).unwrap_or_else(|e| panic!("P7, P11: seed {seed}, life {life}: {e}"));
                 assert!(
@@ -101,15 +118,27 @@ fn after_a_crash_every_page_is_one_that_redo_brings_forward() {
                     redo = lsn;
                     store.raise_floor(Lsn::new(redo));
                     store.sync().unwrap();
-                    base = now.clone();
+                    (retired, base) = (store.completed_batch(), now.clone());
                     continue;
                 }
                 let first = rng.below(PAGES);
+                if rng.below(6) == 0 {
+                    // Unchanged: it stayed dirty because somebody had its latch while it was written.
+                    write(&store, &[(first, now[&first])], rng.below(2) > 0);
+                    continue;
+                }
                 let pages: Vec<(u64, u64)> =
                     (0..1 + rng.below(4)).map(|i| ((first + i) % PAGES, lsn + 1 + i)).collect();
                 lsn += 4;
                 again += u64::from(write(&store, &pages, rng.below(4) > 0));
                 now.extend(pages);
+            }
+            if rng.below(4) == 0 {
+                // Closed: nothing is written from here on.
+                redo = lsn;
+                store.raise_floor(Lsn::new(redo));
+                store.sync().unwrap();
+                (retired, base, closed) = (store.completed_batch(), now.clone(), true);
             }
             drop(store);
             disk = disk.crash(seed * 7 + life);
@@ -163,6 +192,26 @@ fn a_full_disk_takes_the_slots_back() {
         let after = disk.crash(seed);
         let store = open(&after, 16, 1, SLOT_BYTES);
         (0..PAGES).for_each(|n| assert!(read(&store, n).is_ok(), "seed {seed}, page {n}"));
+    }
+}
+
+/// A file that was longer is cut to what may be now, when its copies are not needed any more.
+#[test]
+fn fewer_slots_than_before_take_no_more_space() {
+    for seed in 0..20 {
+        let mut disk = SimDisk::new(seed);
+        for (slots, slot_bytes) in [(16, SLOT_BYTES), (3, SLOT_BYTES), (9, SLOT_BYTES), (2, SLOT_BYTES + PAGE as u64)] {
+            let store = open(&disk, slots, 1, slot_bytes);
+            let most = 4096 + slots as u64 * slot_bytes;
+            assert!(file(&disk, "/copies").len().unwrap() <= most);
+            (0..PAGES).for_each(|n| assert!(slots == 16 || read(&store, n).is_ok(), "seed {seed}, page {n}"));
+            for n in 0..40u64 {
+                write(&store, &[(n % PAGES, 2 + n)], n % 3 > 0);
+            }
+            assert!(file(&disk, "/copies").len().unwrap() <= most);
+            drop(store);
+            disk = disk.crash(seed);
+        }
     }
 }
 
