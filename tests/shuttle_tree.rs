@@ -161,7 +161,8 @@ struct Bed {
 
 impl Bed {
     fn new(model: &Model) -> Bed {
-        let options = PoolOptions::default().memory(PoolOptions::floor(PAGE));
+        // Room for a second write buffer: of eight pages and a header.
+        let options = PoolOptions::default().memory(PoolOptions::floor(PAGE) + 10 * PAGE).flushers(2);
         let (pages, under_way, written) = (MemPageStore::new(PAGE), Mutex::default(), Mutex::default());
         let store = Arc::new(Slow { pages, under_way, written });
         let pool = BufferPool::new(store, Arc::new(NoLog), options).unwrap();

@@ -10,6 +10,7 @@ pub struct PoolOptions {
     pub(crate) huge_pages: bool,
     pub(crate) wait: std::time::Duration,
     pub(crate) deterministic: bool,
+    pub(crate) flushers: Option<usize>,
 }
 
 /// The budget split into its parts, in bytes.
@@ -28,6 +29,10 @@ pub(crate) struct Plan {
 
 /// Slots of the double-write area at most: 256 MiB of copies.
 const MAX_COPY_SLOTS: usize = 256;
+/// How many times a write buffer the budget is for a second one. Where memory is short, a page more in it is worth more.
+const PER_FLUSHER: usize = 50;
+/// Write buffers at most.
+const MAX_FLUSHERS: usize = 8;
 
 /// The greatest page the pool holds, in bytes: 1 MiB.
 pub(crate) const MAX_PAGE_BYTES: usize = 1 << 20;
@@ -45,6 +50,7 @@ impl Default for PoolOptions {
             huge_pages: true,
             wait: std::time::Duration::from_secs(10),
             deterministic: false,
+            flushers: None,
         }
     }
 }
@@ -79,18 +85,20 @@ impl PoolOptions {
         self
     }
 
-    /// The smallest budget that works with pages of `page_size` bytes.
+    /// How many threads may write pages back at once, from one to eight. Each has a buffer, a sixteenth of the budget or 1 MiB, whichever
+    /// is less. Default: two where a second buffer takes no more than a fiftieth of the budget, else one.
+    #[must_use]
+    pub fn flushers(mut self, n: usize) -> PoolOptions {
+        self.flushers = Some(n);
+        self
+    }
+
+    /// The smallest budget that works with pages of `page_size` bytes, and one thread that writes them back.
     #[must_use]
     pub fn floor(page_size: usize) -> usize {
         let frames = MIN_FRAMES * (page_size + FRAME_OVERHEAD);
         let batch_bytes = Self::batch_bytes(0, page_size);
-        frames + Self::flushers(0, 1) * batch_bytes + Self::copy_slots(0, page_size, batch_bytes).1
-    }
-
-    /// How many threads can write pages at once: two where that takes no more than a few percent. In models always: they are to
-    /// meet each other.
-    fn flushers(memory: usize, floor: usize) -> usize {
-        if memory >= 2 * floor || cfg!(shuttle) { 2 } else { 1 }
+        frames + batch_bytes + Self::copy_slots(0, page_size, batch_bytes).1
     }
 
     /// Slots of the double-write area, and what it costs to know what is in them: a sixty-fourth of the budget at most, if that
@@ -115,7 +123,20 @@ impl PoolOptions {
             });
         }
         let batch_bytes = Self::batch_bytes(self.memory, page_size);
-        let flushers = Self::flushers(self.memory, floor);
+        let flushers = self.flushers.unwrap_or(if self.memory >= PER_FLUSHER * batch_bytes { 2 } else { 1 });
+        if !(1..=MAX_FLUSHERS).contains(&flushers) {
+            let reason = format!("{flushers}; from 1 to {MAX_FLUSHERS}");
+            return Err(Error::InvalidOption { option: "flushers", reason });
+        }
+        // The first one's buffer is among what the floor counts.
+        let more = (flushers - 1) * batch_bytes;
+        if self.memory < floor + more {
+            let least = floor + (flushers - 1) * Self::batch_bytes(2 * floor, page_size);
+            return Err(Error::InvalidOption {
+                option: "memory",
+                reason: format!("{} bytes; with {flushers} flushers about {least} are needed", self.memory),
+            });
+        }
         let copies = Self::copy_slots(self.memory, page_size, batch_bytes);
         let frame_count =
             ((self.memory - flushers * batch_bytes - copies.1) / (page_size + FRAME_OVERHEAD)).min((1 << 24) - 1);

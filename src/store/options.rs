@@ -80,6 +80,7 @@ pub struct StoreOptions {
     pub(crate) segment_bytes: Option<u64>,
     pub(crate) max_log_bytes: Option<u64>,
     pub(crate) max_copy_bytes: Option<u64>,
+    pub(crate) flushers: Option<usize>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) lock_timeout: Duration,
@@ -98,6 +99,7 @@ impl Default for StoreOptions {
             segment_bytes: None,
             max_log_bytes: None,
             max_copy_bytes: None,
+            flushers: None,
             create: true,
             read_only: false,
             lock_timeout: Duration::ZERO,
@@ -183,6 +185,16 @@ impl StoreOptions {
     #[must_use]
     pub fn max_copy_bytes(mut self, bytes: u64) -> Self {
         self.max_copy_bytes = Some(bytes);
+        self
+    }
+
+    /// How many threads may write pages back at once, from one to eight: whoever needs a frame and finds only changed pages, the
+    /// thread that keeps frames free, a checkpoint. Each has a buffer, a sixteenth of the memory or 1 MiB, whichever is less.
+    /// Default: two where a second buffer takes no more than a fiftieth of the memory, else one. More of them help many threads that
+    /// write to more data than fits into memory.
+    #[must_use]
+    pub fn flushers(mut self, n: usize) -> Self {
+        self.flushers = Some(n);
         self
     }
 
@@ -273,7 +285,9 @@ impl StoreOptions {
             .buffer_bytes(buffer)
             .sync_method(self.sync_method);
         wal.validate()?;
-        let pool = PoolOptions::default().memory(self.memory - 2 * buffer).deterministic(deterministic);
+        let mut pool = PoolOptions::default().memory(self.memory - 2 * buffer).deterministic(deterministic);
+        pool.flushers = self.flushers;
+        pool.plan(page_size)?;
         Ok((wal, pool))
     }
 
@@ -343,6 +357,7 @@ impl fmt::Debug for StoreOptions {
             .field("log_segment_bytes", &self.segment())
             .field("max_log_bytes", &self.max_log())
             .field("max_copy_bytes", &self.max_copy_bytes)
+            .field("flushers", &self.flushers)
             .field("create", &self.create)
             .field("read_only", &self.read_only)
             .field("lock_timeout", &self.lock_timeout)

@@ -120,10 +120,15 @@ pub fn run(seed: u64, number: u64, histories: u64, floor: usize, watchdog: &Watc
     watchdog.says(format!("seed {seed}, store {number}, {shape:?}"));
     let place = |e: String| format!("seed {seed}, store {number}, {shape:?}: {e}");
     let text = |e: Error| place(e.to_string());
-    // From twice the smallest budget on, two threads can write pages at once.
-    let wide = rng.percent(33);
-    let (memory, fillers) = if wide { (floor * 9 / 4, FILLERS * 9 / 4) } else { (floor, FILLERS) };
-    let store = options().memory(memory).disk(Arc::new(Unsteady::new(rng.next()))).open(DIR).map_err(text)?;
+    // Two threads that can write pages at once need a second buffer: eight pages, at twice the smallest budget.
+    let wide = rng.percent(50);
+    let (memory, fillers) = if wide { (floor * 3 / 2, FILLERS * 3 / 2) } else { (floor, FILLERS) };
+    let store = options()
+        .memory(memory)
+        .flushers(1 + usize::from(wide))
+        .disk(Arc::new(Unsteady::new(rng.next())))
+        .open(DIR)
+        .map_err(text)?;
     let trees = [store.tree("a").map_err(text)?, store.tree("b").map_err(text)?];
     for n in 0..fillers {
         trees[0].insert(filler(n), vec![n as u8; 1000]).map_err(text)?;

@@ -67,9 +67,11 @@ impl Life {
     /// The options the life opens its store with.
     pub fn options(&self) -> StoreOptions {
         let durability = if self.window == 1 { Durability::Sync } else { Durability::Manual };
+        let flushers = if self.number % 2 == 0 { 1 } else { 2 };
         // Small segments and a small log: recycling and checkpoints are under way in every life.
         Store::options()
             .memory(self.memory)
+            .flushers(flushers)
             .page_size(self.page_size)
             .durability(durability)
             .log_segment_bytes(1 << 20)
@@ -445,7 +447,8 @@ pub fn draw_life(seed: u64, number: u64, dir: &Path, floors: &[(usize, usize)], 
         dir: dir.to_path_buf(),
         seed,
         number,
-        memory: floor + rng.below(floor as u64 * 3 / 2) as usize,
+        // Room for a second buffer.
+        memory: floor * 5 / 4 + rng.below(floor as u64 * 5 / 4) as usize,
         page_size,
         keys: 1500,
         window: *rng.pick(&[1, 1, 1, 7]),

@@ -104,7 +104,9 @@ struct Bed {
 /// Scans until `over(rounds)`; an error says what a scan got wrong.
 pub fn run(seed: u64, floor: usize, watchdog: &Watchdog, over: impl Fn(u64) -> bool + Sync) -> Result<Counts, String> {
     let text = |e: pagebox::Error| e.to_string();
-    let store = options().memory(floor).disk(Arc::new(Unsteady::new(seed))).open("/store").map_err(text)?;
+    let (memory, flushers) = if seed % 2 == 0 { (floor, 1) } else { (floor * 5 / 4, 2) };
+    let store =
+        options().memory(memory).flushers(flushers).disk(Arc::new(Unsteady::new(seed))).open("/store").map_err(text)?;
     let tree = store.tree("t").map_err(text)?;
     for i in (0..KEYS).filter(|i| stays(*i)) {
         tree.insert(key(i), value(i, 1)).map_err(text)?;
