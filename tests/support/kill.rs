@@ -67,7 +67,7 @@ impl Life {
     /// The options the life opens its store with.
     pub fn options(&self) -> StoreOptions {
         let durability = if self.window == 1 { Durability::Sync } else { Durability::Manual };
-        let flushers = if self.number % 2 == 0 { 1 } else { 2 };
+        let flushers = if self.number.is_multiple_of(2) { 1 } else { 2 };
         // Small segments and a small log: recycling and checkpoints are under way in every life.
         Store::options()
             .memory(self.memory)

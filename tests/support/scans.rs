@@ -104,7 +104,7 @@ struct Bed {
 /// Scans until `over(rounds)`; an error says what a scan got wrong.
 pub fn run(seed: u64, floor: usize, watchdog: &Watchdog, over: impl Fn(u64) -> bool + Sync) -> Result<Counts, String> {
     let text = |e: pagebox::Error| e.to_string();
-    let (memory, flushers) = if seed % 2 == 0 { (floor, 1) } else { (floor * 5 / 4, 2) };
+    let (memory, flushers) = if seed.is_multiple_of(2) { (floor, 1) } else { (floor * 5 / 4, 2) };
     let store =
         options().memory(memory).flushers(flushers).disk(Arc::new(Unsteady::new(seed))).open("/store").map_err(text)?;
     let tree = store.tree("t").map_err(text)?;
