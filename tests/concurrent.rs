@@ -351,3 +351,46 @@ fn len_reads_each_leaf_once() {
         assert!(misses <= 300, "{misses} pages read for a tree of 200");
     }
 }
+
+/// A check holds the latches of a path while it brings in what is below; a checkpoint waits for latches; a split wants one alone.
+/// None of them may wait for the other in a ring.
+#[test]
+fn a_check_beside_splits_and_checkpoints_ends() {
+    let (_dir, store, tree) = store();
+    let (over, checks) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(TIME * 20) {
+            eprintln!("they wait for each other");
+            std::process::abort();
+        }
+    });
+    on_threads(|thread| {
+        let mut rng = Rng::new(thread as u64);
+        let started = Instant::now();
+        while !over.load(SeqCst) {
+            match thread {
+                0 => {
+                    // It is meant for a store that nothing writes to: what it finds is of no one moment. But it ends.
+                    let found = store.check();
+                    assert!(matches!(found, Ok(_) | Err(Error::Corrupted { .. })), "{found:?}");
+                    checks.fetch_add(1, SeqCst);
+                }
+                1 => store.checkpoint().expect("a checkpoint"),
+                _ => {
+                    // Splits and merges all the time.
+                    let first = rng.below(4000);
+                    for n in first..first + 200 {
+                        tree.insert(key(n, 0), [7; 500]).expect("an insertion");
+                    }
+                    tree.remove_range(key(first, 0)..key(first + 200, 0)).expect("a removal");
+                }
+            }
+            if started.elapsed() > TIME {
+                over.store(true, SeqCst);
+            }
+        }
+    });
+    assert!(checks.load(SeqCst) > 3, "{checks:?} checks");
+    drop(done);
+}

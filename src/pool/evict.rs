@@ -87,7 +87,7 @@ impl BufferPool {
             if over {
                 return Err(Error::PoolExhausted { waited });
             }
-            if !self.flushers.wait_for_turn() && !self.options.deterministic {
+            if !self.flushers.wait_for_turn(self.options.wait.saturating_sub(waited)) && !self.options.deterministic {
                 crate::sync::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
             }
         }
@@ -105,7 +105,7 @@ impl BufferPool {
             return Ok(sweep.victim);
         }
         if !sweep.dirty.is_empty() {
-            self.write_frames(class, &sweep.dirty, false)?;
+            self.write_frames(class, &sweep.dirty)?;
             // All of them: what is claimed beyond the first becomes free.
             let evicted = sweep.dirty.iter().filter_map(|&frame| self.try_evict(frames, frame));
             let first = evicted.reduce(|first, _| first);
@@ -198,7 +198,7 @@ impl BufferPool {
         }
         let sweep = self.sweep(other);
         if sweep.victim.is_none() && !sweep.dirty.is_empty() {
-            self.write_frames(other.class, &sweep.dirty, false)?;
+            self.write_frames(other.class, &sweep.dirty)?;
             return Ok(sweep.dirty.iter().find_map(|&frame| self.try_evict(other, frame)));
         }
         Ok(sweep.victim)

@@ -79,9 +79,7 @@ impl Copies {
     /// Where a synced write goes through the system's cache, a failure may be told to whoever else syncs the file at that time, and
     /// not to who wrote: one sync at a time then, and none after one that failed (P9).
     fn behind_gate(mut self) -> Copies {
-        if !self.file.is_direct() {
-            self.file = Arc::new(GatedFile::new(self.file));
-        }
+        self.file = Arc::new(GatedFile::for_copies(self.file));
         self
     }
 }

@@ -26,29 +26,22 @@
 //! If the page did change, it stays dirty, and its recovery LSN becomes the LSN of the copy: whatever changed it since
 //! starts there or later.
 //!
+//! A turn waits for no latch ([`flushers`](super::flushers)): what is latched it leaves for the next.
+//!
 //! The flusher's turn ends in one of three ways: all copies are settled; a failure poisons the pool and settles them as not
 //! written; a panic below it does the same, before the next one gets the turn. `WRITING` never outlives a turn. Nothing is
 //! copied of a poisoned pool: who panicked in the middle of a change poisoned it before unlatching the page (W5).
 
 use super::BufferPool;
-use super::double_write::HEADER_BYTES;
+use super::flushers::{FlushBuffer, Flusher};
 use super::frame::{DIRTY, FRESH, FrameHeader, Frames, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
-use crate::io::AlignedBuf;
 use crate::page::bytes::OutOfBounds;
 use crate::page::header;
-use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::Ordering;
 use crate::types::{FrameId, Lsn, PageId, SizeClass};
-
-/// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
-pub(crate) struct FlushBuffer {
-    bytes: AlignedBuf,
-    images: Vec<PageImage>,
-    copies: Vec<Copy>,
-    used: usize,
-}
 
 /// How a page goes to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,73 +56,18 @@ enum Way {
 const WAYS: [Way; 3] = [Way::Again, Way::Copied, Way::Fresh];
 
 /// One frame whose copy is in the buffer.
-struct Copy {
+pub(super) struct Copy {
     class: SizeClass,
     frame: FrameId,
     version: u64,
     lsn: Lsn,
 }
 
-impl FlushBuffer {
-    pub(super) fn new(bytes: usize) -> FlushBuffer {
-        FlushBuffer { bytes: AlignedBuf::zeroed(bytes), images: Vec::new(), copies: Vec::new(), used: HEADER_BYTES }
-    }
-
-    /// Room for one page image of `len` bytes, which any class of the pool's is: for images that do not go out in a batch.
-    pub(super) fn image(&mut self, len: usize) -> &mut [u8] {
-        &mut self.bytes[HEADER_BYTES..HEADER_BYTES + len]
-    }
-
-    fn reset(&mut self) {
-        self.images.clear();
-        self.copies.clear();
-        self.used = HEADER_BYTES;
-    }
-}
-
-/// The buffers for writing pages: as many threads can at once.
-pub(crate) struct Flushers {
-    buffers: Vec<Mutex<FlushBuffer>>,
-    next: AtomicUsize,
-}
-
-impl Flushers {
-    pub(super) fn new(n: usize, bytes: usize) -> Flushers {
-        let buffers = (0..n.max(1)).map(|_| Mutex::new(FlushBuffer::new(bytes))).collect();
-        Flushers { buffers, next: AtomicUsize::new(0) }
-    }
-
-    /// One of them, as soon as it can be had.
-    pub(super) fn take(&self) -> MutexGuard<'_, FlushBuffer> {
-        if let Some(free) = self.buffers.iter().find_map(Mutex::try_lock) {
-            return free;
-        }
-        // Relaxed: only spreads those who wait.
-        let n = self.next.fetch_add(1, Ordering::Relaxed) % self.buffers.len();
-        self.buffers[n].lock()
-    }
-
-    /// Waits for the end of a turn that somebody has, whose frames can be evicted then. False if nobody has one.
-    pub(super) fn wait_for_turn(&self) -> bool {
-        self.buffers.iter().find(|buffer| buffer.try_lock().is_none()).map(Mutex::lock).is_some()
-    }
-
-    fn are_many(&self) -> bool {
-        self.buffers.len() > 1
-    }
-
-    /// All of them: nobody writes.
-    pub(super) fn take_all(&self) -> Vec<MutexGuard<'_, FlushBuffer>> {
-        // In one order, and everybody else has one at most.
-        self.buffers.iter().map(Mutex::lock).collect()
-    }
-}
-
 /// A flusher's turn.
 struct Turn<'p> {
     pool: &'p BufferPool,
     /// Released after `Drop::drop` has run.
-    buffer: MutexGuard<'p, FlushBuffer>,
+    buffer: Flusher<'p>,
 }
 
 impl Drop for Turn<'_> {
@@ -142,22 +80,24 @@ impl Drop for Turn<'_> {
 }
 
 impl BufferPool {
-    /// Writes those of `frames` that are dirty. With `wait`, waits for their latches; otherwise skips what is latched.
-    /// Returns how many images were written. Called with no latch held.
-    pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId], wait: bool) -> Result<usize> {
+    /// Writes those of `frames` that are dirty and not latched. Returns how many images were written, and which frames were skipped
+    /// because they were latched.
+    pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId]) -> Result<(usize, Vec<FrameId>)> {
         let mut turn = Turn { pool: self, buffer: self.flushers.take() };
         self.check_poison()?;
-        let mut written = 0;
+        let (mut written, mut latched) = (0, Vec::new());
         for way in WAYS {
             for &frame in frames {
                 if turn.buffer.used + self.page_bytes(class) > turn.buffer.bytes.len() {
                     written += self.write_out(&mut turn.buffer, way)?;
                 }
-                self.copy_frame(&mut turn.buffer, class, frame, way, wait)?;
+                if !self.copy_frame(&mut turn.buffer, class, frame, way)? && !latched.contains(&frame) {
+                    latched.push(frame);
+                }
             }
             written += self.write_out(&mut turn.buffer, way)?;
         }
-        Ok(written)
+        Ok((written, latched))
     }
 
     /// Writes every page that was dirtied before `before`, and syncs them. Writers go on meanwhile. Returns how many images were
@@ -171,6 +111,12 @@ impl BufferPool {
         drop(self.flushers.take_all());
         self.sync_written()?;
         Ok(written)
+    }
+
+    /// Waits for the end of all turns under way.
+    #[cfg(feature = "btree")]
+    pub(crate) fn wait_for_turns(&self) {
+        drop(self.flushers.take_all());
     }
 
     /// From here on redo may begin at `redo`: what goes to disk behind this call relies on no older copy (P11). For a checkpoint,
@@ -211,8 +157,17 @@ impl BufferPool {
     /// been written and changed since.
     fn write_due(&self, class: SizeClass, frames: &[FrameId], before: Lsn) -> Result<usize> {
         let still = |frame: &FrameId| is_dirtied_before(&self.frames[class.get() as usize], *frame, before);
-        let due: Vec<FrameId> = frames.iter().copied().filter(still).collect();
-        if due.is_empty() { Ok(0) } else { self.write_frames(class, &due, true) }
+        let mut due: Vec<FrameId> = frames.iter().copied().filter(still).collect();
+        let mut written = 0;
+        while !due.is_empty() {
+            let (more, latched) = self.write_frames(class, &due)?;
+            written += more;
+            // In no turn: who holds the latch may be waiting for one.
+            let headers = latched.iter().filter_map(|frame| self.frames[class.get() as usize].header(*frame));
+            headers.for_each(|header| drop(header.latch.shared()));
+            due = latched.into_iter().filter(still).collect();
+        }
+        Ok(written)
     }
 
     /// Writes every dirty page.
@@ -246,29 +201,28 @@ impl BufferPool {
         least
     }
 
-    /// Copies one frame into the buffer if it is dirty and goes this way, and marks it as being written (P4).
-    fn copy_frame(
-        &self,
-        buffer: &mut FlushBuffer,
-        class: SizeClass,
-        frame: FrameId,
-        way: Way,
-        wait: bool,
-    ) -> Result<()> {
+    /// Copies one frame into the buffer if it is dirty and goes this way, and marks it as being written (P4). False if it is latched:
+    /// a turn does not wait for that.
+    fn copy_frame(&self, buffer: &mut FlushBuffer, class: SizeClass, frame: FrameId, way: Way) -> Result<bool> {
         let frames = &self.frames[class.get() as usize];
         // What is skipped now is taken in a later pass, unless somebody else takes it: a page gets older, and may lose its copy.
-        let Some(header) = frames.header(frame).filter(|header| self.goes(way, header)) else { return Ok(()) };
-        let guard = if wait { Some(header.latch.shared()) } else { header.latch.try_shared() };
-        let Some(guard) = guard else { return Ok(()) };
+        let Some(header) = frames.header(frame).filter(|header| self.goes(way, header)) else { return Ok(true) };
+        let Some(guard) = header.latch.try_shared() else { return Ok(false) };
         let id = header.page();
         if id.is_none() || !header.has(DIRTY) || header.has(WRITING) || !self.goes(way, header) {
-            return Ok(());
+            return Ok(true);
         }
         // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
         self.check_poison()?;
         // At once asked and set: another turn may hold the same latch (P4).
-        if header.set(WRITING) & WRITING != 0 {
-            return Ok(());
+        let before = header.set(WRITING);
+        if before & WRITING != 0 {
+            return Ok(true);
+        }
+        // Another turn, which held the same latch, may have written it since it was looked at.
+        if before & DIRTY == 0 || (before & FRESH != 0) != (way == Way::Fresh) {
+            header.clear(WRITING);
+            return Ok(true);
         }
         let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
@@ -284,7 +238,7 @@ impl BufferPool {
         }
         buffer.images.push(PageImage { id, class, offset, len: frames.bytes });
         buffer.used += frames.bytes;
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the frame's page is to be taken in this pass. Exact under its latch, a hint otherwise.

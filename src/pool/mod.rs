@@ -36,6 +36,7 @@ mod evict;
 mod file_store;
 mod fix;
 mod flush;
+mod flushers;
 mod frame;
 mod headers;
 mod lane;
@@ -129,7 +130,7 @@ pub struct BufferPool {
     pub(crate) capacity: u64,
     /// Bytes of page images that write-back takes at once.
     batch_bytes: usize,
-    flushers: flush::Flushers,
+    flushers: flushers::Flushers,
     pub(crate) lane: Mutex<()>,
     missed: missed::Missed,
     unsynced: unsynced::Unsynced,
@@ -190,7 +191,7 @@ impl BufferPool {
             resident: AtomicU64::new(0),
             capacity: plan.frame_bytes as u64,
             batch_bytes: plan.batch_bytes - double_write::HEADER_BYTES,
-            flushers: flush::Flushers::new(plan.flushers, plan.batch_bytes),
+            flushers: flushers::Flushers::new(plan.flushers, plan.batch_bytes),
             lane: Mutex::new(()),
             unsynced: unsynced::Unsynced::new(),
             missed: missed::Missed::new(plan.frame_count),

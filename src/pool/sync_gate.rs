@@ -26,6 +26,8 @@ use std::io;
 #[derive(Debug)]
 pub(super) struct GatedFile {
     file: Arc<dyn DiskFile>,
+    /// Whether synced writes go past the gate as long as they go past the system's cache: then who writes is told himself.
+    past: bool,
     gate: Mutex<Gate>,
     /// Notified when a sync has ended.
     ended: Condvar,
@@ -67,7 +69,13 @@ impl Drop for Turn<'_> {
 
 impl GatedFile {
     pub(super) fn new(file: Arc<dyn DiskFile>) -> GatedFile {
-        GatedFile { file, gate: Mutex::new(Gate::default()), ended: Condvar::new() }
+        GatedFile { file, past: false, gate: Mutex::new(Gate::default()), ended: Condvar::new() }
+    }
+
+    /// A file of which only synced writes are wanted, and those past the cache need no gate. A system may refuse those late, with the
+    /// first transfer: so it is asked each time.
+    pub(super) fn for_copies(file: Arc<dyn DiskFile>) -> GatedFile {
+        GatedFile { past: true, ..GatedFile::new(file) }
     }
 
     /// The number of the first sync that covers all that was written before this call.
@@ -171,5 +179,12 @@ impl DiskFile for GatedFile {
     fn sync_all(&self) -> io::Result<()> {
         self.pass(true)
     }
-    // A synced write is a write and a sync here, as the trait has it: one of its own would be a sync beside the gate.
+    fn write_at_sync(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        if self.past && self.file.is_direct() {
+            return self.file.write_at_sync(buf, offset);
+        }
+        // A write and a sync: one of its own would be a sync beside the gate.
+        self.write_at(buf, offset)?;
+        self.sync_data()
+    }
 }

@@ -59,9 +59,11 @@ impl Engine {
         self.checkpoint_holding(self.lock_head(), Manner::AtOnce)
     }
 
-    /// As [`Engine::checkpoint`], for the end: nothing is appended from here on, and the superblocks say so.
-    pub(crate) fn last_checkpoint(&self) -> Result<()> {
-        self.checkpoint_holding(self.lock_head(), Manner::Last)
+    /// As [`Engine::checkpoint`], for the end: nothing is appended from here on, and the superblocks say so. False if they do not,
+    /// because pages stayed dirty: readers had them latched each time.
+    pub(crate) fn last_checkpoint(&self) -> Result<bool> {
+        self.checkpoint_holding(self.lock_head(), Manner::Last)?;
+        Ok(self.lock_head().superblock.closed)
     }
 
     /// As [`Engine::checkpoint`], for the background: takes its time, as [`Pace`] says, until somebody waits for it.

@@ -168,7 +168,7 @@ impl Inner {
         self.threads.join();
         self.catalog.tidy(engine);
         let result = match &engine.wal {
-            None => Ok(()),
+            None => Ok(true),
             // The log first: if the checkpoint finds no space, nothing is lost all the same.
             Some(wal) => wal.commit(wal.position()).and_then(|()| engine.last_checkpoint()),
         };
@@ -176,16 +176,20 @@ impl Inner {
             wal.clear_pressure();
         }
         // Reads that are still on their way must not evict, and so write, what the next owner of the lock may have
-        // changed; after a full checkpoint there is nothing to write.
-        if let Err(error) = &result {
-            engine.poison(error);
+        // changed; after a checkpoint that left no page dirty there is nothing to write.
+        match &result {
+            Err(error) => engine.poison(error),
+            Ok(closed) if !closed => engine.poison(&Error::Closed),
+            Ok(_) => {}
         }
+        // Whoever is in the middle of that has not seen the poison.
+        engine.pool.wait_for_turns();
         drop(self.lock.lock().take());
         if let Some(wal) = &engine.wal {
             // Nobody is left who would.
             wal.wake_ready();
         }
-        result
+        result.map(|_| ())
     }
 }
 

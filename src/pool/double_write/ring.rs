@@ -89,6 +89,11 @@ impl Ring {
     /// work who relies on one. `succeeded`: the last sync of the page file that did.
     #[cfg(feature = "btree")]
     pub(in crate::pool) fn shrink(&mut self, keep: usize, succeeded: u64) -> Option<u64> {
+        // From here on nobody new relies on them.
+        self.most = self.most.min(keep);
+        if self.next >= self.most {
+            self.next = 0;
+        }
         let given = self.slots.get(keep..).unwrap_or_default();
         if given.iter().any(|slot| slot.users > 0) {
             return None;
@@ -97,7 +102,6 @@ impl Ring {
         for slot in self.slots.split_off(keep.min(self.slots.len())) {
             self.await_sync(&slot, succeeded);
         }
-        (self.most, self.next) = (self.most.min(keep), 0);
         Some(needed)
     }
 
@@ -164,8 +168,8 @@ impl Ring {
     /// Whether the page may be written in place without a new copy (P11). Not if its copy is among those that are overwritten soon:
     /// each reliance on one of them would ask for a sync of its own, when one is to serve many slots.
     pub(in crate::pool) fn serves(&self, id: PageId) -> bool {
-        let lap = self.lap();
-        self.intact(id).is_some_and(|slot| (slot + lap - self.next) % lap >= lap / SOON_PART)
+        let (lap, soon) = (self.lap(), (self.lap() / SOON_PART).max(1));
+        self.intact(id).is_some_and(|slot| (slot + lap - self.next) % lap >= soon)
     }
 
     /// The slot with a copy of the page that the log goes back to.
@@ -173,7 +177,7 @@ impl Ring {
         let at = self.known.get(id).filter(|&at| !is_stale(&self.slots, at))?;
         // One that is being overwritten has no least LSN yet.
         let Slot { least, own, .. } = self.slots[at.slot];
-        (own != u64::MAX && least > self.floor).then_some(at.slot)
+        (own != u64::MAX && least > self.floor && at.slot < self.most).then_some(at.slot)
     }
 
     /// The pages are about to be written in place without new copies: the slots that they rely on. `None`, and nothing done, if not
