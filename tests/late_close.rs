@@ -1,4 +1,5 @@
-//! A close that fails lets go of the directory only when nobody writes pages any more: a reader may be in the middle of an eviction.
+//! A close that fails lets go of the directory only when nobody writes to it any more: a reader may be in the middle of an eviction, and
+//! who waits for a sync point in the middle of writing the log.
 
 #![cfg(feature = "btree")]
 
@@ -8,19 +9,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const KEYS: u32 = 3000;
 
-/// The name of the thread of which one write of a page is held up.
+/// The names of the threads of which one write is held up: of a page, of the log.
 const READER: &str = "reader";
+const SYNCER: &str = "syncer";
 
 #[derive(Debug, Default)]
 struct Control {
-    /// The reader's next write is to be held up.
+    /// The next write of `READER` or `SYNCER` is to be held up.
     armed: AtomicBool,
     /// The log cannot be written or synced.
     log_fails: AtomicBool,
+    /// Pages cannot be synced.
+    pages_fail: AtomicBool,
     write: Mutex<Write>,
     changed: Condvar,
 }
@@ -42,6 +47,18 @@ impl Control {
         drop(self.changed.wait_while(write, |write| *write != Write::Released).unwrap());
     }
 
+    /// Returns when a write is held up.
+    fn wait(&self) {
+        drop(self.changed.wait_while(self.write.lock().unwrap(), |write| *write == Write::None).unwrap());
+    }
+
+    fn release_soon(self: Arc<Control>) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            self.set(Write::Released);
+        })
+    }
+
     fn set(&self, to: Write) {
         *self.write.lock().unwrap() = to;
         self.changed.notify_all();
@@ -60,8 +77,12 @@ struct File {
 
 impl File {
     fn check(&self) -> io::Result<()> {
-        let fails = self.control.log_fails.load(SeqCst) && self.path.to_string_lossy().contains("/wal/");
+        let fails = self.control.log_fails.load(SeqCst) && self.is_log();
         if fails { Err(io::Error::other("broken")) } else { Ok(()) }
+    }
+
+    fn is_log(&self) -> bool {
+        self.path.to_string_lossy().contains("/wal/")
     }
 }
 
@@ -73,7 +94,12 @@ impl DiskFile for File {
         self.check()?;
         // Behind the superblocks and the slot in the page file.
         let is_page = self.path.ends_with("pages") && offset >= 2 << 20;
-        let held = is_page && std::thread::current().name() == Some(READER) && self.control.armed.swap(false, SeqCst);
+        let is_its = match std::thread::current().name() {
+            Some(READER) => is_page,
+            Some(SYNCER) => self.is_log(),
+            _ => false,
+        };
+        let held = is_its && self.control.armed.swap(false, SeqCst);
         if held {
             self.control.hold_up();
         }
@@ -94,6 +120,9 @@ impl DiskFile for File {
     }
     fn sync_data(&self) -> io::Result<()> {
         self.check()?;
+        if self.control.pages_fail.load(SeqCst) && self.path.ends_with("pages") {
+            return Err(io::Error::other("broken"));
+        }
         self.file.sync_data()
     }
     fn sync_all(&self) -> io::Result<()> {
@@ -173,20 +202,14 @@ fn no_write_of_a_store_whose_close_failed_lands_in_the_next_session() {
             }
         };
         let writer = std::thread::spawn(dirties);
-        drop(control.changed.wait_while(control.write.lock().unwrap(), |write| *write == Write::None).unwrap());
+        control.wait();
         if flushers == 2 {
             assert!(writer.join().unwrap(), "there is another buffer");
             // The close has something to fail with.
             tree.insert(key(1), [2; 900]).unwrap();
         }
         control.log_fails.store(true, SeqCst);
-        let release = {
-            let control = control.clone();
-            std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(300));
-                control.set(Write::Released);
-            })
-        };
+        let release = control.clone().release_soon();
         let closed = store.close();
         assert!(*control.write.lock().unwrap() == Write::Made, "closed before the write had ended: {closed:?}");
         release.join().unwrap();
@@ -201,4 +224,39 @@ fn no_write_of_a_store_whose_close_failed_lands_in_the_next_session() {
         let tree = next.tree("t").unwrap();
         assert!((0..KEYS).all(|n| tree.get(key(n)).unwrap().is_some_and(|value| value[0] == 3)));
     }
+}
+
+#[test]
+fn no_write_of_the_log_of_a_store_whose_close_failed_lands_in_the_next_session() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("s");
+    let control = Arc::new(Control::default());
+    let store = options(1).disk(Arc::new(Medium(FileDisk::new(), control.clone()))).open(&dir).unwrap();
+    let tree = store.tree("t").unwrap();
+    fill(&tree, 100, 1);
+    store.sync().unwrap();
+    control.armed.store(true, SeqCst);
+    // Until it is this thread that writes the log, and not one of the background.
+    let waits = {
+        let (store, tree) = (store.clone(), tree.clone());
+        move || while tree.insert(key(1), [2; 900]).is_ok() && store.sync_async().wait().is_ok() {}
+    };
+    let syncer = std::thread::Builder::new().name(SYNCER.into()).spawn(waits).unwrap();
+    control.wait();
+    // Somebody else finds out that pages cannot be synced, and so that the log is not to go on.
+    control.pages_fail.store(true, SeqCst);
+    assert!(tree.insert(b"large", vec![7; 100_000]).is_err());
+    let release = control.clone().release_soon();
+    let closed = store.close();
+    assert!(*control.write.lock().unwrap() == Write::Made, "closed before the write had ended: {closed:?}");
+    release.join().unwrap();
+    syncer.join().unwrap();
+    control.pages_fail.store(false, SeqCst);
+    drop(tree);
+    let next = options(1).open(&dir).unwrap();
+    let tree = next.tree("t").unwrap();
+    fill(&tree, 100, 3);
+    next.sync().unwrap();
+    assert!((0..100).all(|n| tree.get(key(n)).unwrap().is_some_and(|value| value[0] == 3)));
+    assert!(next.check().is_ok());
 }

@@ -38,6 +38,7 @@ use super::frame::{DIRTY, FRESH, FrameHeader, Frames, WRITING};
 use super::page_store::PageImage;
 use super::view::PageRef;
 use crate::error::{Error, Result, Site};
+use crate::latch::SharedGuard;
 use crate::page::bytes::OutOfBounds;
 use crate::page::header;
 use crate::sync::Ordering;
@@ -135,19 +136,23 @@ impl BufferPool {
             self.frames.iter().map(|frames| (frames.class, dirtied_before(frames, before))).collect();
         let bytes = |class, frames: &[FrameId]| (frames.len() * self.page_bytes(class)) as f64;
         let all: f64 = dirty.iter().map(|(class, frames)| bytes(*class, frames)).sum();
+        let chunks = || {
+            dirty.iter().flat_map(|(class, frames)| {
+                let batch = (self.batch_bytes / self.page_bytes(*class)).max(1);
+                frames.chunks(batch).map(|frames| (*class, frames))
+            })
+        };
         let (mut written, mut done) = (0, 0.0);
-        for (class, frames) in &dirty {
-            for batch in frames.chunks((self.batch_bytes / self.page_bytes(*class)).max(1)) {
-                written += self.write_due(*class, batch, before)?;
-                done += bytes(*class, batch);
-                pace(done / all);
-            }
+        for (class, batch) in chunks() {
+            written += self.write_due(class, batch, before)?;
+            done += bytes(class, batch);
+            pace(done / all);
         }
         if self.flushers.are_many() {
             // What somebody else was writing was left out, and may have changed behind his copy.
             drop(self.flushers.take_all());
-            for (class, frames) in &dirty {
-                written += self.write_due(*class, frames, before)?;
+            for (class, batch) in chunks() {
+                written += self.write_due(class, batch, before)?;
             }
         }
         Ok(written)
@@ -157,17 +162,27 @@ impl BufferPool {
     /// been written and changed since.
     fn write_due(&self, class: SizeClass, frames: &[FrameId], before: Lsn) -> Result<usize> {
         let still = |frame: &FrameId| is_dirtied_before(&self.frames[class.get() as usize], *frame, before);
-        let mut due: Vec<FrameId> = frames.iter().copied().filter(still).collect();
-        let mut written = 0;
-        while !due.is_empty() {
-            let (more, latched) = self.write_frames(class, &due)?;
-            written += more;
-            // In no turn: who holds the latch may be waiting for one.
-            let headers = latched.iter().filter_map(|frame| self.frames[class.get() as usize].header(*frame));
-            headers.for_each(|header| drop(header.latch.shared()));
-            due = latched.into_iter().filter(still).collect();
+        let due: Vec<FrameId> = frames.iter().copied().filter(still).collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let (mut written, latched) = self.write_frames(class, &due)?;
+        for frame in latched.into_iter().filter(still) {
+            written += self.write_latched(class, frame)?;
         }
         Ok(written)
+    }
+
+    /// Waits for the frame's latch, in no turn, and writes the page if it is dirty then.
+    #[cold]
+    fn write_latched(&self, class: SizeClass, frame: FrameId) -> Result<usize> {
+        let Some(header) = self.frames[class.get() as usize].header(frame) else { return Ok(0) };
+        let guard = header.latch.shared();
+        // Under the latch, so that nobody gets it once more before: who has a turn does not wait for it.
+        let mut turn = Turn { pool: self, buffer: self.flushers.take() };
+        let way = WAYS.into_iter().find(|way| self.goes(*way, header)).unwrap_or(Way::Copied);
+        self.copy_latched(&mut turn.buffer, (class, frame), way, guard)?;
+        self.write_out(&mut turn.buffer, way)
     }
 
     /// Writes every dirty page.
@@ -208,21 +223,34 @@ impl BufferPool {
         // What is skipped now is taken in a later pass, unless somebody else takes it: a page gets older, and may lose its copy.
         let Some(header) = frames.header(frame).filter(|header| self.goes(way, header)) else { return Ok(true) };
         let Some(guard) = header.latch.try_shared() else { return Ok(false) };
+        self.copy_latched(buffer, (class, frame), way, guard).map(|()| true)
+    }
+
+    /// As `copy_frame`, under the frame's latch.
+    fn copy_latched(
+        &self,
+        buffer: &mut FlushBuffer,
+        (class, frame): (SizeClass, FrameId),
+        way: Way,
+        guard: SharedGuard<'_>,
+    ) -> Result<()> {
+        let frames = &self.frames[class.get() as usize];
+        let Some(header) = frames.header(frame) else { return Ok(()) };
         let id = header.page();
         if id.is_none() || !header.has(DIRTY) || header.has(WRITING) || !self.goes(way, header) {
-            return Ok(true);
+            return Ok(());
         }
         // Under the latch: the page may be half changed, by a thread that panicked while this one waited (W5).
         self.check_poison()?;
         // At once asked and set: another turn may hold the same latch (P4).
         let before = header.set(WRITING);
         if before & WRITING != 0 {
-            return Ok(true);
+            return Ok(());
         }
         // Another turn, which held the same latch, may have written it since it was looked at.
         if before & DIRTY == 0 || (before & FRESH != 0) != (way == Way::Fresh) {
             header.clear(WRITING);
-            return Ok(true);
+            return Ok(());
         }
         let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
@@ -238,7 +266,7 @@ impl BufferPool {
         }
         buffer.images.push(PageImage { id, class, offset, len: frames.bytes });
         buffer.used += frames.bytes;
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the frame's page is to be taken in this pass. Exact under its latch, a hint otherwise.

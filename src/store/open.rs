@@ -182,8 +182,11 @@ impl Inner {
             Ok(closed) if !closed => engine.poison(&Error::Closed),
             Ok(_) => {}
         }
-        // Whoever is in the middle of that has not seen the poison.
+        // Whoever is in the middle of that has not seen the poison; nor has who writes the log for a sync point.
         engine.pool.wait_for_turns();
+        if let Some(wal) = &engine.wal {
+            wal.wait_for_flush();
+        }
         drop(self.lock.lock().take());
         if let Some(wal) = &engine.wal {
             // Nobody is left who would.

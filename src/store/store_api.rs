@@ -77,9 +77,9 @@ impl Store {
     /// [`Error::InvalidName`].
     pub fn existing_tree(&self, name: &str) -> Result<Option<Tree>> {
         self.inner.check_open()?;
-        let found = self.inner.catalog.tree(&self.inner.engine, name, false)?;
+        let found = self.inner.catalog.tree(&self.inner.engine, name, false);
         self.inner.check_open()?;
-        Ok(found.map(|(tree, name, _)| Tree::new(self.inner.clone(), tree, name)))
+        Ok(found?.map(|(tree, name, _)| Tree::new(self.inner.clone(), tree, name)))
     }
 
     /// The names of all trees, in ascending order of their bytes.
@@ -90,9 +90,9 @@ impl Store {
     pub fn tree_names(&self) -> Result<Vec<String>> {
         self.inner.check_open()?;
         let mut names = Vec::new();
-        self.inner.catalog.names(|name| names.push(name.to_owned()))?;
+        let found = self.inner.catalog.names(|name| names.push(name.to_owned()));
         self.inner.check_open()?;
-        Ok(names)
+        found.map(|()| names)
     }
 
     /// Drops the tree of that name: true if there was one. Handles to it answer [`Error::NotFound`] from then on, and the

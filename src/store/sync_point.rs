@@ -50,7 +50,8 @@ impl SyncPoint {
     pub fn wait(self) -> Result<Lsn> {
         let target = self.target.clone()?;
         let wal = self.inner.engine.log()?;
-        // A store that was closed since has made everything durable, or is poisoned: this does no I/O then.
+        // A store that was closed since has made everything durable, or is poisoned: this does no I/O then, and close waited for what
+        // was under way.
         wal.wait_durable(target)
     }
 }

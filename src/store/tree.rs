@@ -164,7 +164,7 @@ impl Tree {
         let running = &self.handle.inner.engine.running;
         // What was read while the store was being closed is not told: as elsewhere, the flag is looked at after the read.
         let mut open = Ok(());
-        self.handle.tree.get_many(keys, |index, value| {
+        let looked = self.handle.tree.get_many(keys, |index, value| {
             if open.is_ok() {
                 open = running.check();
             }
@@ -172,7 +172,9 @@ impl Tree {
                 let _callback = self.in_callback();
                 f(index, value);
             }
-        })?;
+        });
+        // What a close did to the read is no news of its own.
+        looked.map_err(|error| running.check().err().unwrap_or(error))?;
         self.handle.inner.engine.reads.note(keys.len() as u64);
         open.and_then(|()| running.check())
     }

@@ -196,6 +196,15 @@ impl Wal {
         self.wake_wakers(caller);
     }
 
+    /// Waits for the flush under way. After the poison was set none begins.
+    #[cfg(feature = "btree")]
+    pub(crate) fn wait_for_flush(&self) {
+        let mut flush = self.flush.lock();
+        while flush.running {
+            self.flushed.wait(&mut flush);
+        }
+    }
+
     /// Runs the wakers that are due, or leaves that to the background flusher and to who next holds nothing.
     fn wake_wakers(&self, caller: Caller) {
         if caller == Caller::Free {
