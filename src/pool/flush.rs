@@ -109,13 +109,12 @@ impl BufferPool {
     pub fn flush_before(&self, before: Lsn) -> Result<usize> {
         let written = self.flush_paced(before, |_| {})?;
         // What was written before, by whom ever, counts too; and what somebody else is writing now may be among it.
-        drop(self.flushers.take_all());
+        self.wait_for_turns();
         self.sync_written()?;
         Ok(written)
     }
 
     /// Waits for the end of all turns under way.
-    #[cfg(feature = "btree")]
     pub(crate) fn wait_for_turns(&self) {
         drop(self.flushers.take_all());
     }
@@ -150,7 +149,7 @@ impl BufferPool {
         }
         if self.flushers.are_many() {
             // What somebody else was writing was left out, and may have changed behind his copy.
-            drop(self.flushers.take_all());
+            self.wait_for_turns();
             for (class, batch) in chunks() {
                 written += self.write_due(class, batch, before)?;
             }

@@ -51,7 +51,7 @@ fn a_place_taken_over_waits_for_no_frame_that_became_another_pages() {
 fn a_place_taken_over_waits_for_its_frames_write_and_not_for_the_flusher() {
     let (rig, id, frame) = stale();
     let header = rig.pool.frames[0].header(frame).unwrap();
-    // The flusher goes on to wait for a latch, perhaps one of the caller's.
+    // Nobody's turn ends before the caller is done.
     let flusher = rig.pool.flushers.take_all();
     header.set(frame::WRITING);
     let pool = rig.pool.clone();
