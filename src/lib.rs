@@ -64,6 +64,10 @@ pub mod types;
 pub use error::{Error, Result, Site};
 pub use types::{FrameId, Lsn, PageId, PageKind, SizeClass, TreeId};
 
+// For what tests of the inside share with those of the outside.
+#[cfg(test)]
+extern crate self as pagebox;
+
 #[allow(dead_code)]
 mod sync;
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use support::rng::Rng;
-use support::unsteady::Unsteady;
+use support::unsteady::unsteady;
 use support::watchdog::Watchdog;
 
 /// Two trees in the smallest budget, with more records beside those of the test than memory holds.
 fn store() -> (Store, [Tree; 2]) {
-    let disk = Arc::new(Unsteady::new(5));
+    let disk = Arc::new(unsteady(5));
     let options = Store::options().page_size(4096).durability(Durability::Manual).memory(support::histories::floor());
     let store = options.log_segment_bytes(1 << 20).max_log_bytes(8 << 20).disk(disk).open("/store").expect("a store");
     let trees = [store.tree("a").expect("a tree"), store.tree("b").expect("a tree")];
@@ -94,7 +94,7 @@ fn beside_other_writers(memory: usize, most: u64, large: u64) {
     const KEYS: u64 = 3000;
     let watchdog = Watchdog::new("large batches", Duration::from_secs(60));
     let options = Store::options().page_size(4096).durability(Durability::Manual).memory(memory);
-    let store = options.disk(Arc::new(Unsteady::new(6))).open("/store").expect("a store");
+    let store = options.disk(Arc::new(unsteady(6))).open("/store").expect("a store");
     let trees = [store.tree("a").expect("a tree"), store.tree("b").expect("a tree")];
     let until = Instant::now() + Duration::from_secs(3);
     let key = |n: u64, thread: usize| [&n.to_be_bytes()[..], &[thread as u8]].concat();

@@ -11,7 +11,7 @@ use pagebox::{Durability, Error, PageKind, Store, StoreOptions};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use support::unsteady::Unsteady;
+use support::unsteady::unsteady;
 
 const PAGE: usize = 4096;
 const RECORDS: u64 = 20_000;
@@ -125,7 +125,7 @@ fn steps_past_damage_are_redone() {
 
 #[test]
 fn what_is_damaged_is_not_looked_at_all_the_time() {
-    let disk = Unsteady::new(5);
+    let disk = unsteady(5);
     let open = || options().disk(Arc::new(disk.clone())).open("/s").unwrap();
     let store = open();
     fill(&store);
@@ -137,9 +137,9 @@ fn what_is_damaged_is_not_looked_at_all_the_time() {
     let store = open();
     assert!(store.drop_tree("t").unwrap());
     let reads = || {
-        let before = disk.reads();
+        let before = disk.hook().reads();
         std::thread::sleep(Duration::from_secs(3));
-        disk.reads() - before
+        disk.hook().reads() - before
     };
     let first = reads();
     assert!(first <= 6, "{first} reads in three seconds");

@@ -6,15 +6,18 @@
 
 #![cfg(all(feature = "btree", feature = "sim"))]
 
-use pagebox::io::{Disk, DiskFile, DiskLock, FileKind, LockKind, OpenMode, WriteObserver};
+mod support;
+
+use pagebox::io::{Disk, DiskFile};
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
 use pagebox::{Durability, Store, StoreOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::hooked::{Hook, HookedDisk, Target};
 
 /// What a test does around the calls on the page file. Who calls is told by the thread's name.
 trait Script: Send + Sync {
@@ -24,24 +27,17 @@ trait Script: Send + Sync {
     fn sync(&self, who: &str, file: &dyn DiskFile) -> io::Result<()>;
 }
 
-/// Where the script goes once the store is open.
-type Stage = Arc<Mutex<Option<Arc<dyn Script>>>>;
+/// The place of the script for the page file, once the store is open.
+#[derive(Default)]
+struct Stage(Mutex<Option<Arc<dyn Script>>>);
 
-/// A simulated disk with a script for its page file.
-#[derive(Clone)]
-struct Staged {
-    disk: SimDisk,
-    stage: Stage,
-}
+impl Stage {
+    fn set(&self, script: Arc<dyn Script>) {
+        *self.0.lock().unwrap() = Some(script);
+    }
 
-struct File {
-    file: Arc<dyn DiskFile>,
-    stage: Stage,
-}
-
-impl File {
-    fn script(&self) -> Option<Arc<dyn Script>> {
-        self.stage.lock().unwrap().clone()
+    fn script(&self, to: &Target) -> Option<Arc<dyn Script>> {
+        if to.is_pages() { self.0.lock().unwrap().clone() } else { None }
     }
 }
 
@@ -49,97 +45,27 @@ fn who() -> String {
     thread::current().name().unwrap_or_default().to_owned()
 }
 
-impl std::fmt::Debug for Staged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Staged")
-    }
-}
-
-impl std::fmt::Debug for File {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("File")
-    }
-}
-
-impl DiskFile for File {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(buf, offset)?;
-        if let Some(script) = self.script() {
+impl Hook for Stage {
+    fn write(&self, to: &Target, buf: &[u8], offset: u64) -> io::Result<()> {
+        to.file.write_at(buf, offset)?;
+        if let Some(script) = self.script(to) {
             script.written(&who(), buf);
         }
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.allocate(offset, len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        match self.script() {
-            Some(script) => script.sync(&who(), &*self.file),
-            None => self.file.sync_data(),
+    fn sync_data(&self, to: &Target) -> io::Result<()> {
+        match self.script(to) {
+            Some(script) => script.sync(&who(), &*to.file),
+            None => to.file.sync_data(),
         }
     }
 
-    fn sync_all(&self) -> io::Result<()> {
-        match self.script() {
-            Some(script) => script.sync(&who(), &*self.file),
-            None => self.file.sync_all(),
+    fn sync_all(&self, to: &Target) -> io::Result<()> {
+        match self.script(to) {
+            Some(script) => script.sync(&who(), &*to.file),
+            None => to.file.sync_all(),
         }
-    }
-}
-
-impl Disk for Staged {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(path, mode)?;
-        if path.ends_with("pages") {
-            return Ok(Arc::new(File { file, stage: self.stage.clone() }));
-        }
-        Ok(file)
-    }
-
-    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
-        self.disk.kind(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.disk.lock(path, kind, create)
-    }
-
-    fn observe(&self, observer: Arc<dyn WriteObserver>) {
-        self.disk.observe(observer);
     }
 }
 
@@ -243,12 +169,12 @@ impl Script for TheOtherSucceeds {
 fn a_value_beside_one_whose_sync_fails() {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
-        let staged = Staged { disk: disk.clone(), stage: Stage::default() };
-        let store = options(Arc::new(staged.clone())).open("/s").unwrap();
+        let stage = Arc::new(Stage::default());
+        let store = options(Arc::new(HookedDisk::over(disk.clone(), stage.clone()))).open("/s").unwrap();
         let (lost, kept) = (store.tree("lost").unwrap(), store.tree("kept").unwrap());
         kept.insert("k", [b'1'; 20_000]).unwrap();
         let script = TheOtherSucceeds::new(&disk);
-        *staged.stage.lock().unwrap() = Some(script.clone());
+        stage.set(script.clone());
         let fails = as_thread("lost", move || lost.insert("k", [b'0'; 20_000]));
         script.begun.wait();
         let written = as_thread("kept", move || kept.insert("k", [b'2'; 20_000])).join().unwrap();
@@ -309,8 +235,8 @@ fn a_checkpoint_beside_a_load_whose_sync_fails() {
     let mut went_on = 0;
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
-        let staged = Staged { disk: disk.clone(), stage: Stage::default() };
-        let store = options(Arc::new(staged.clone())).open("/s").unwrap();
+        let stage = Arc::new(Stage::default());
+        let store = options(Arc::new(HookedDisk::over(disk.clone(), stage.clone()))).open("/s").unwrap();
         let (tree, load) = (store.tree("t").unwrap(), store.tree("load").unwrap());
         tree.insert("x", "old").unwrap();
         store.checkpoint().unwrap();
@@ -318,7 +244,7 @@ fn a_checkpoint_beside_a_load_whose_sync_fails() {
         let (leaves, in_place, failed, over) = Default::default();
         let script =
             Arc::new(CheckpointSucceeds { disk: disk.clone(), mark: b"a new value", leaves, in_place, failed, over });
-        *staged.stage.lock().unwrap() = Some(script.clone());
+        stage.set(script.clone());
         let loader = as_thread("load", move || load.bulk_load(records()));
         script.leaves.wait();
         let other = store.clone();
@@ -346,13 +272,13 @@ enum Ending {
     Fails,
 }
 
-/// A disk on which a creation ends once `at`, or what is in it, got its name.
-#[derive(Clone, Debug)]
+/// A creation ends once `at`, or what is in it, got its name.
+#[derive(Debug)]
 struct Ends {
     disk: SimDisk,
     at: &'static str,
     ending: Ending,
-    over: Arc<AtomicBool>,
+    over: AtomicBool,
 }
 
 impl Ends {
@@ -363,36 +289,20 @@ impl Ends {
     }
 }
 
-impl Disk for Ends {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open(path, mode)
-    }
-
-    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
-        self.disk.kind(path)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)?;
+impl Hook for Ends {
+    fn create_dir(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        disk.create_dir(path)?;
         self.named(path);
         Ok(())
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)?;
+    fn rename(&self, disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+        disk.rename(from, to)?;
         self.named(to);
         Ok(())
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         if self.over.load(Ordering::SeqCst) {
             match self.ending {
                 Ending::Killed => panic!("the process ends here"),
@@ -401,11 +311,7 @@ impl Disk for Ends {
                 }
             }
         }
-        self.disk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.disk.lock(path, kind, create)
+        disk.sync_dir(dir)
     }
 }
 
@@ -414,10 +320,10 @@ impl Disk for Ends {
 fn a_creation_that_ends(at: &'static str, ending: Ending) {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
-        let ends = Ends { disk: disk.clone(), at, ending, over: Arc::default() };
-        let over = ends.over.clone();
-        let ended = as_thread("creation", move || options(Arc::new(ends)).open("/dir/s").map(drop)).join();
-        assert!(over.load(Ordering::SeqCst) && !matches!(ended, Ok(Ok(()))), "{at}");
+        let ends = Arc::new(Ends { disk: disk.clone(), at, ending, over: AtomicBool::new(false) });
+        let hooked = HookedDisk::over(disk.clone(), ends.clone());
+        let ended = as_thread("creation", move || options(Arc::new(hooked)).open("/dir/s").map(drop)).join();
+        assert!(ends.over.load(Ordering::SeqCst) && !matches!(ended, Ok(Ok(()))), "{at}");
         disk.set_faults(FaultPlan::new());
         let store = options(Arc::new(disk.clone())).open("/dir/s").unwrap();
         store.tree("t").unwrap().insert("k", "v").unwrap();

@@ -10,7 +10,7 @@ use pagebox::sim::SimDisk;
 use pagebox::{Durability, Error, Store, StoreOptions, Tree};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::unsteady::Unsteady;
+use support::unsteady::unsteady;
 
 fn options(disk: &SimDisk) -> StoreOptions {
     Store::options()
@@ -148,7 +148,7 @@ fn a_crash_before_the_checkpoint() {
 #[test]
 fn checkpoints_beside_removals() {
     for seed in 0..4 {
-        let disk = Unsteady::new(seed);
+        let disk = unsteady(seed);
         let options = Store::options().page_size(4096).memory(64 << 20).durability(Durability::Manual);
         let store = options.disk(Arc::new(disk.clone())).open("/s").unwrap();
         let trees: Vec<Tree> = (0..8).map(|n| store.tree(&format!("t{n}")).unwrap()).collect();
@@ -160,16 +160,16 @@ fn checkpoints_beside_removals() {
             trees[n as usize % 8].insert(n.to_be_bytes(), [1; 200]).unwrap();
             n += 1;
         }
-        disk.slow_growth(50);
+        disk.hook().slow_growth(50);
         // So much that the record takes two pages; and there is no free one.
         while store.stats().pending_pages < 130 {
             trees[0].pop_first().unwrap();
         }
-        let (before, done) = (disk.growths(), AtomicBool::new(false));
+        let (before, done) = (disk.hook().growths(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             for tree in &trees {
                 scope.spawn(|| {
-                    while disk.growths() == before && !done.load(Ordering::Relaxed) {
+                    while disk.hook().growths() == before && !done.load(Ordering::Relaxed) {
                         std::thread::yield_now();
                     }
                     tree.remove_range(..).unwrap()
@@ -179,7 +179,7 @@ fn checkpoints_beside_removals() {
             done.store(true, Ordering::Relaxed);
             checkpoint.unwrap();
         });
-        disk.slow_growth(0);
+        disk.hook().slow_growth(0);
         store.check().unwrap();
     }
 }

@@ -3,14 +3,16 @@
 
 #![cfg(feature = "btree")]
 
-use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode};
+mod support;
+
+use pagebox::io::FileDisk;
 use pagebox::{Durability, Store, StoreOptions, Tree};
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use support::hooked::{Hook, HookedDisk, Target};
 
 const KEYS: u32 = 3000;
 
@@ -65,96 +67,43 @@ impl Control {
     }
 }
 
-#[derive(Debug)]
-struct Medium(FileDisk, Arc<Control>);
-
-#[derive(Debug)]
-struct File {
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-    control: Arc<Control>,
-}
-
-impl File {
-    fn check(&self) -> io::Result<()> {
-        let fails = self.control.log_fails.load(SeqCst) && self.is_log();
+impl Control {
+    fn log_is_well(&self, to: &Target) -> io::Result<()> {
+        let fails = self.log_fails.load(SeqCst) && to.is_log();
         if fails { Err(io::Error::other("broken")) } else { Ok(()) }
     }
-
-    fn is_log(&self) -> bool {
-        self.path.to_string_lossy().contains("/wal/")
-    }
 }
 
-impl DiskFile for File {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.check()?;
+impl Hook for Control {
+    fn write(&self, to: &Target, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.log_is_well(to)?;
         // Behind the superblocks and the slot in the page file.
-        let is_page = self.path.ends_with("pages") && offset >= 2 << 20;
+        let is_page = to.is_pages() && offset >= 2 << 20;
         let is_its = match std::thread::current().name() {
             Some(READER) => is_page,
-            Some(SYNCER) => self.is_log(),
+            Some(SYNCER) => to.is_log(),
             _ => false,
         };
-        let held = is_its && self.control.armed.swap(false, SeqCst);
+        let held = is_its && self.armed.swap(false, SeqCst);
         if held {
-            self.control.hold_up();
+            self.hold_up();
         }
-        let written = self.file.write_at(buf, offset);
+        let written = to.file.write_at(buf, offset);
         if held {
-            self.control.set(Write::Made);
+            self.set(Write::Made);
         }
         written
     }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.allocate(offset, len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.check()?;
-        if self.control.pages_fail.load(SeqCst) && self.path.ends_with("pages") {
+    fn sync_data(&self, to: &Target) -> io::Result<()> {
+        self.log_is_well(to)?;
+        if self.pages_fail.load(SeqCst) && to.is_pages() {
             return Err(io::Error::other("broken"));
         }
-        self.file.sync_data()
+        to.file.sync_data()
     }
-    fn sync_all(&self) -> io::Result<()> {
-        self.check()?;
-        self.file.sync_all()
-    }
-}
-
-impl Disk for Medium {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(File { file: self.0.open(path, mode)?, path: path.into(), control: self.1.clone() }))
-    }
-    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
-        self.0.kind(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.0.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.0.lock(path, kind, create)
+    fn sync_all(&self, to: &Target) -> io::Result<()> {
+        self.log_is_well(to)?;
+        to.file.sync_all()
     }
 }
 
@@ -178,7 +127,8 @@ fn no_write_of_a_store_whose_close_failed_lands_in_the_next_session() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("s");
         let control = Arc::new(Control::default());
-        let store = options(flushers).disk(Arc::new(Medium(FileDisk::new(), control.clone()))).open(&dir).unwrap();
+        let store =
+            options(flushers).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
         let tree = store.tree("t").unwrap();
         fill(&tree, KEYS, 1);
         store.checkpoint().unwrap();
@@ -231,7 +181,7 @@ fn no_write_of_the_log_of_a_store_whose_close_failed_lands_in_the_next_session()
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("s");
     let control = Arc::new(Control::default());
-    let store = options(1).disk(Arc::new(Medium(FileDisk::new(), control.clone()))).open(&dir).unwrap();
+    let store = options(1).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
     let tree = store.tree("t").unwrap();
     fill(&tree, 100, 1);
     store.sync().unwrap();

@@ -1,14 +1,17 @@
 //! The log from outside: append, commit, reopen; groups, space, poison, readers.
 
+#[path = "support/hooked.rs"]
+mod hooked;
 mod wal_support;
 
-use pagebox::io::{Disk, DiskFile, DiskLock, FileDisk, FileKind, LockKind, OpenMode, WriteObserver};
+use hooked::{Hook, HookedDisk, Target};
+use pagebox::io::{Disk, FileDisk, WriteObserver};
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
 use pagebox::wal::{LogPressure, SyncMethod, Wal};
 use pagebox::{Error, Lsn, Result};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use wal_support::*;
@@ -223,9 +226,10 @@ fn a_record_beyond_its_permit_poisons_instead_of_breaking_the_account() {
 fn a_failed_sync_poisons_every_waiter() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("wal");
-    let disk = Arc::new(SlowSync { inner: FileDisk::new(), syncs: Arc::default(), fail_from: 20 });
+    let slow = SlowSync::failing_from(20);
+    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slow.clone()));
     let log = Wal::create(disk.clone(), &dir, STORE, 1, small()).unwrap();
-    disk.syncs.store(0, Ordering::SeqCst);
+    slow.syncs.store(0, Ordering::SeqCst);
     let (acknowledged, refused) = (Mutex::new(BTreeSet::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for thread in 0..8u64 {
@@ -245,7 +249,7 @@ fn a_failed_sync_poisons_every_waiter() {
         }
     });
     assert_eq!(refused.load(Ordering::SeqCst), 8, "nobody is left waiting");
-    assert_eq!(disk.syncs.load(Ordering::SeqCst), 20, "a failed sync is not tried again");
+    assert_eq!(slow.syncs.load(Ordering::SeqCst), 20, "a failed sync is not tried again");
     drop(log);
     let (_, found) = scan(&*disk, &dir, &first_point()).unwrap();
     let found: BTreeSet<u64> = found.into_iter().map(|(n, _)| n).collect();
@@ -256,9 +260,10 @@ fn a_failed_sync_poisons_every_waiter() {
 fn a_disk_that_panics_leaves_no_waiter() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("wal");
-    let disk = Arc::new(SlowSync { inner: FileDisk::new(), syncs: Arc::default(), fail_from: u64::MAX });
-    let log = Wal::create(disk.clone(), &dir, STORE, 1, small()).unwrap();
-    disk.syncs.store(u64::MAX - 2, Ordering::SeqCst);
+    let slow = SlowSync::failing_from(u64::MAX);
+    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slow.clone()));
+    let log = Wal::create(disk, &dir, STORE, 1, small()).unwrap();
+    slow.syncs.store(u64::MAX - 2, Ordering::SeqCst);
     let outcomes = Mutex::new((0, 0));
     std::thread::scope(|scope| {
         for n in 0..4 {
@@ -277,74 +282,24 @@ fn a_disk_that_panics_leaves_no_waiter() {
     assert_eq!(*outcomes.lock().unwrap(), (1, 3));
 }
 
-/// Real files whose syncs take a while, and from the `fail_from`-th on fail; the very last one there can be panics.
-#[derive(Debug)]
+/// Syncs take a while, and from the `fail_from`-th on they fail; the very last one there can be panics.
 struct SlowSync {
-    inner: FileDisk,
-    syncs: Arc<AtomicU64>,
+    syncs: AtomicU64,
     fail_from: u64,
 }
 
-#[derive(Debug)]
-struct SlowFile(Arc<dyn DiskFile>, Arc<AtomicU64>, u64);
-
 impl SlowSync {
-    fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(SlowFile(inner, Arc::clone(&self.syncs), self.fail_from))
+    fn failing_from(fail_from: u64) -> Arc<SlowSync> {
+        Arc::new(SlowSync { syncs: AtomicU64::new(0), fail_from })
     }
 }
 
-impl DiskFile for SlowFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(buf, offset)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.allocate(offset, len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let before = self.1.fetch_add(1, Ordering::SeqCst);
+impl Hook for SlowSync {
+    fn sync_data(&self, _: &Target) -> io::Result<()> {
+        let before = self.syncs.fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(std::time::Duration::from_millis(5));
         assert!(before != u64::MAX - 2, "a disk that panics");
-        if before + 1 >= self.2 { Err(io::Error::other("injected")) } else { Ok(()) }
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
-    }
-}
-
-impl Disk for SlowSync {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.file(self.inner.open(path, mode)?))
-    }
-    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
-        self.inner.kind(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_dir(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        self.inner.list(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path, kind: LockKind, create: bool) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.inner.lock(path, kind, create)
+        if before + 1 >= self.fail_from { Err(io::Error::other("injected")) } else { Ok(()) }
     }
 }
 

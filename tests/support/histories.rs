@@ -6,7 +6,7 @@
 
 use super::linear::{self, Left, Op, Saw, Touch, Value};
 use super::rng::{Rng, mix};
-use super::unsteady::Unsteady;
+use super::unsteady::unsteady;
 use super::watchdog::Watchdog;
 use pagebox::{Batch, Durability, Error, Store, StoreOptions, Tree};
 use std::ops::ControlFlow;
@@ -110,7 +110,7 @@ pub fn options() -> StoreOptions {
 
 /// The smallest budget on such a disk, in bytes.
 pub fn floor() -> usize {
-    super::budget::smallest(|bytes| options().memory(bytes).disk(Arc::new(Unsteady::new(0))).open(DIR))
+    super::budget::smallest(|bytes| options().memory(bytes).disk(Arc::new(unsteady(0))).open(DIR))
 }
 
 /// Runs `histories` histories on the store with a number; an error names what repeats it.
@@ -126,7 +126,7 @@ pub fn run(seed: u64, number: u64, histories: u64, floor: usize, watchdog: &Watc
     let store = options()
         .memory(memory)
         .flushers(1 + usize::from(wide))
-        .disk(Arc::new(Unsteady::new(rng.next())))
+        .disk(Arc::new(unsteady(rng.next())))
         .open(DIR)
         .map_err(text)?;
     let trees = [store.tree("a").map_err(text)?, store.tree("b").map_err(text)?];

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod crash;
 #[cfg(feature = "sim")]
 pub mod histories;
+pub mod hooked;
 pub mod kill;
 pub mod killer;
 pub mod linear;

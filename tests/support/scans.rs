@@ -6,7 +6,7 @@
 
 use super::histories::options;
 use super::rng::{Rng, mix};
-use super::unsteady::Unsteady;
+use super::unsteady::unsteady;
 use super::watchdog::Watchdog;
 use pagebox::{Batch, Store, Tree};
 use std::ops::{Bound, ControlFlow};
@@ -106,7 +106,7 @@ pub fn run(seed: u64, floor: usize, watchdog: &Watchdog, over: impl Fn(u64) -> b
     let text = |e: pagebox::Error| e.to_string();
     let (memory, flushers) = if seed.is_multiple_of(2) { (floor, 1) } else { (floor * 5 / 4, 2) };
     let store =
-        options().memory(memory).flushers(flushers).disk(Arc::new(Unsteady::new(seed))).open("/store").map_err(text)?;
+        options().memory(memory).flushers(flushers).disk(Arc::new(unsteady(seed))).open("/store").map_err(text)?;
     let tree = store.tree("t").map_err(text)?;
     for i in (0..KEYS).filter(|i| stays(*i)) {
         tree.insert(key(i), value(i, 1)).map_err(text)?;
