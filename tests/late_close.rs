@@ -1,12 +1,12 @@
 //! A close that fails lets go of the directory only when nobody writes to it any more: a reader may be in the middle of an eviction, and
-//! who waits for a sync point in the middle of writing the log.
+//! who waits for a sync point in the middle of writing the log. And it does let go of it.
 
 #![cfg(feature = "btree")]
 
 mod support;
 
 use pagebox::io::FileDisk;
-use pagebox::{Durability, Store, StoreOptions, Tree};
+use pagebox::{Durability, Error, Store, StoreOptions, Tree};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
@@ -28,6 +28,8 @@ struct Control {
     log_fails: AtomicBool,
     /// Pages cannot be synced.
     pages_fail: AtomicBool,
+    /// The log's next sync panics.
+    log_panics: AtomicBool,
     write: Mutex<Write>,
     changed: Condvar,
 }
@@ -96,6 +98,7 @@ impl Hook for Control {
     }
     fn sync_data(&self, to: &Target) -> io::Result<()> {
         self.log_is_well(to)?;
+        assert!(!(to.is_log() && self.log_panics.swap(false, SeqCst)), "the medium's own bug");
         if self.pages_fail.load(SeqCst) && to.is_pages() {
             return Err(io::Error::other("broken"));
         }
@@ -209,4 +212,24 @@ fn no_write_of_the_log_of_a_store_whose_close_failed_lands_in_the_next_session()
     next.sync().unwrap();
     assert!((0..100).all(|n| tree.get(key(n)).unwrap().is_some_and(|value| value[0] == 3)));
     assert!(next.check().is_ok());
+}
+
+#[test]
+fn a_close_in_which_the_medium_panics_lets_go_of_the_directory() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("s");
+    let control = Arc::new(Control::default());
+    let store = options(1).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
+    let tree = store.tree("t").unwrap();
+    fill(&tree, 100, 1);
+    store.sync().unwrap();
+    fill(&tree, 10, 2);
+    control.log_panics.store(true, SeqCst);
+    let closing = store.clone();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| closing.close())).is_err());
+    // There are handles still.
+    let next = options(1).open(&dir).unwrap();
+    assert!((0..100).all(|n| next.tree("t").unwrap().get(key(n)).unwrap().is_some()));
+    assert!(next.check().is_ok());
+    assert!(matches!(tree.get(key(1)), Err(Error::Closed)) && matches!(store.close(), Err(Error::Closed)));
 }

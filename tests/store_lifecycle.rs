@@ -1,7 +1,7 @@
 //! How stores live and end: handles, callbacks, poison, durability modes, sync points, checkpoints under pressure.
 
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
-use pagebox::{Batch, Durability, Error, Progress, Store, StoreOptions};
+use pagebox::{Batch, Durability, Error, Progress, Result, Store, StoreOptions, Tree};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -92,6 +92,36 @@ fn callbacks_may_use_the_store_but_not_close_it() {
     store.check().unwrap();
     drop(tree);
     store.close().unwrap();
+}
+
+/// What a thread keeps for itself ends with it in the opposite order of its beginning: the engine's before the caller's.
+#[test]
+fn the_destructor_of_a_thread_local_may_use_the_store() {
+    struct Last(Option<(Tree, mpsc::Sender<Result<bool>>)>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let (tree, done) = self.0.take().unwrap();
+            // Splits, a callback and a commit, as at any other time.
+            let all = (0..200u32).try_for_each(|n| tree.insert(n.to_be_bytes(), [1; 500]).map(|_| ()));
+            let seen = tree.get_with(7u32.to_be_bytes(), |value| tree.contains_key(value));
+            let sum = tree.scan(.., |_, _| ControlFlow::Continue(()));
+            done.send(all.and(sum).and(seen.map(|found| found.is_some()))).unwrap();
+        }
+    }
+    thread_local!(static LAST: std::cell::RefCell<Last> = const { std::cell::RefCell::new(Last(None)) });
+    let temp = tempfile::tempdir().unwrap();
+    let store = small().open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    let (done, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        LAST.with_borrow_mut(|last| last.0 = Some((tree.clone(), done)));
+        tree.insert("first", "one").unwrap();
+        assert!(tree.get_with("first", |value| value == b"one").unwrap().unwrap());
+    })
+    .join()
+    .unwrap();
+    assert!(told.recv().unwrap().unwrap());
+    store.check().unwrap();
 }
 
 #[test]

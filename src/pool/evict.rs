@@ -74,6 +74,7 @@ impl BufferPool {
         let mut rounds = 0u32;
         loop {
             self.check_poison()?;
+            let seen = self.flushers.ended();
             if let Some(frame) = self.evict_round(class)? {
                 return Ok(frame);
             }
@@ -87,7 +88,8 @@ impl BufferPool {
             if over {
                 return Err(Error::PoolExhausted { waited });
             }
-            if !self.flushers.wait_for_turn(self.options.wait.saturating_sub(waited)) && !self.options.deterministic {
+            let left = self.options.wait.saturating_sub(waited);
+            if !self.flushers.wait_for_turn(seen, left) && !self.options.deterministic {
                 crate::sync::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
             }
         }
@@ -105,7 +107,7 @@ impl BufferPool {
             return Ok(sweep.victim);
         }
         if !sweep.dirty.is_empty() {
-            self.write_frames(class, &sweep.dirty)?;
+            self.write_victims(class, &sweep.dirty)?;
             // All of them: what is claimed beyond the first becomes free.
             let evicted = sweep.dirty.iter().filter_map(|&frame| self.try_evict(frames, frame));
             let first = evicted.reduce(|first, _| first);
@@ -198,7 +200,7 @@ impl BufferPool {
         }
         let sweep = self.sweep(other);
         if sweep.victim.is_none() && !sweep.dirty.is_empty() {
-            self.write_frames(other.class, &sweep.dirty)?;
+            self.write_victims(other.class, &sweep.dirty)?;
             return Ok(sweep.dirty.iter().find_map(|&frame| self.try_evict(other, frame)));
         }
         Ok(sweep.victim)

@@ -292,17 +292,19 @@ impl FilePageStore {
     /// Writes the header and the images of a batch to a slot, and makes them durable. Before that nothing in place is touched.
     fn write_slot(&self, buffer: &[u8], slot: usize) -> Result<()> {
         let at = self.area.at(slot);
-        if self.area.is_own() {
-            let written = self.area.file().write_at_sync(buffer, at);
-            return written.map_err(|e| self.fail("write the double-write file", e));
+        let file = self.area.file();
+        if self.area.is_own() && file.is_direct() {
+            return file.write_at_sync(buffer, at).map_err(|e| self.fail("write the double-write file", e));
         }
-        // Not a synced write of its own: where there is no such call, that is a sync of the whole file beside the gate (P9).
-        let written = match &self.past {
-            Some(past) => past.write_at(buffer, at),
-            None => self.area.file().write_at(buffer, at),
+        // Not a synced write of its own: where there is no such call, that is a sync of the whole file beside the gate (P9). And what
+        // a sync answers is never that there is no room: no later one succeeds.
+        let (write_to, sync): (&dyn DiskFile, &dyn DiskFile) = match (self.area.is_own(), &self.past) {
+            (true, _) => (file, file),
+            (false, Some(past)) => (&**past, &*self.file),
+            (false, None) => (file, &*self.file),
         };
-        written.map_err(|e| self.fail("write the double-write area", e))?;
-        self.file.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))
+        write_to.write_at(buffer, at).map_err(|e| self.fail("write the double-write area", e))?;
+        sync.sync_data().map_err(|e| self.fail_for_good("sync the double-write area", e))
     }
 
     /// Neighbours in the file that are neighbours in the buffer go out in one write.

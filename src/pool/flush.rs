@@ -81,10 +81,18 @@ impl Drop for Turn<'_> {
 }
 
 impl BufferPool {
+    /// For an eviction: writes those of `frames` that are dirty and not latched, if a turn is to be had within the wait for a frame.
+    pub(super) fn write_victims(&self, class: SizeClass, frames: &[FrameId]) -> Result<()> {
+        match self.flushers.take_within(self.options.wait) {
+            Some(buffer) => self.write_frames(buffer, class, frames).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// Writes those of `frames` that are dirty and not latched. Returns how many images were written, and which frames were skipped
     /// because they were latched.
-    pub(super) fn write_frames(&self, class: SizeClass, frames: &[FrameId]) -> Result<(usize, Vec<FrameId>)> {
-        let mut turn = Turn { pool: self, buffer: self.flushers.take() };
+    fn write_frames(&self, buffer: Flusher<'_>, class: SizeClass, frames: &[FrameId]) -> Result<(usize, Vec<FrameId>)> {
+        let mut turn = Turn { pool: self, buffer };
         self.check_poison()?;
         let (mut written, mut latched) = (0, Vec::new());
         for way in WAYS {
@@ -165,7 +173,7 @@ impl BufferPool {
         if due.is_empty() {
             return Ok(0);
         }
-        let (mut written, latched) = self.write_frames(class, &due)?;
+        let (mut written, latched) = self.write_frames(self.flushers.take(), class, &due)?;
         for frame in latched.into_iter().filter(still) {
             written += self.write_latched(class, frame)?;
         }
@@ -176,9 +184,19 @@ impl BufferPool {
     #[cold]
     fn write_latched(&self, class: SizeClass, frame: FrameId) -> Result<usize> {
         let Some(header) = self.frames[class.get() as usize].header(frame) else { return Ok(0) };
-        let guard = header.latch.shared();
-        // Under the latch, so that nobody gets it once more before: who has a turn does not wait for it.
-        let mut turn = Turn { pool: self, buffer: self.flushers.take() };
+        let seen = self.flushers.ended();
+        let mut guard = header.latch.shared();
+        let mut buffer = self.flushers.try_take();
+        if buffer.is_none() {
+            // Not under the latch: who wants to change the page would wait for the disk.
+            drop(guard);
+            self.flushers.wait_for_turn(seen, self.options.wait);
+            guard = header.latch.shared();
+            buffer = self.flushers.try_take();
+        }
+        // Now under the latch, so that nobody gets it once more before: who has a turn does not wait for it.
+        let buffer = buffer.unwrap_or_else(|| self.flushers.take());
+        let mut turn = Turn { pool: self, buffer };
         let way = WAYS.into_iter().find(|way| self.goes(*way, header)).unwrap_or(Way::Copied);
         self.copy_latched(&mut turn.buffer, (class, frame), way, guard)?;
         self.write_out(&mut turn.buffer, way)

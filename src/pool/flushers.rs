@@ -9,7 +9,7 @@ use super::page_store::PageImage;
 use crate::io::AlignedBuf;
 use crate::sync::{Condvar, Mutex};
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The bounce buffer of write-back: room for the double-write header, then page copies back to back.
 #[derive(Default)]
@@ -47,6 +47,8 @@ pub(crate) struct Flushers {
 
 struct State {
     free: Vec<FlushBuffer>,
+    /// Turns that have ended.
+    ended: u64,
     /// Threads that want all of them: they come first.
     all_wanted: usize,
 }
@@ -61,20 +63,43 @@ impl Flushers {
     pub(super) fn new(n: usize, bytes: usize) -> Flushers {
         let free: Vec<FlushBuffer> = (0..n.max(1)).map(|_| FlushBuffer::new(bytes)).collect();
         let count = free.len();
-        Flushers { state: Mutex::new(State { free, all_wanted: 0 }), freed: Condvar::new(), count }
+        Flushers { state: Mutex::new(State { free, ended: 0, all_wanted: 0 }), freed: Condvar::new(), count }
     }
 
     /// One of them, as soon as it can be had.
     pub(super) fn take(&self) -> Flusher<'_> {
         let mut state = self.state.lock();
         loop {
-            if state.all_wanted == 0
-                && let Some(buffer) = state.free.pop()
-            {
-                return Flusher { of: self, buffer };
+            if let Some(flusher) = self.pop(&mut state) {
+                return flusher;
             }
             self.freed.wait(&mut state);
         }
+    }
+
+    /// As `take`, but at most for about `timeout`.
+    pub(super) fn take_within(&self, timeout: Duration) -> Option<Flusher<'_>> {
+        let started = Instant::now();
+        let mut state = self.state.lock();
+        loop {
+            if let Some(flusher) = self.pop(&mut state) {
+                return Some(flusher);
+            }
+            let left = timeout.checked_sub(started.elapsed())?;
+            self.freed.wait_for(&mut state, left);
+        }
+    }
+
+    /// One of them, if there is one now.
+    pub(super) fn try_take(&self) -> Option<Flusher<'_>> {
+        self.pop(&mut self.state.lock())
+    }
+
+    fn pop(&self, state: &mut State) -> Option<Flusher<'_>> {
+        if state.all_wanted > 0 {
+            return None;
+        }
+        state.free.pop().map(|buffer| Flusher { of: self, buffer })
     }
 
     /// All of them: nobody writes.
@@ -88,9 +113,18 @@ impl Flushers {
         std::mem::take(&mut state.free).into_iter().map(|buffer| Flusher { of: self, buffer }).collect()
     }
 
-    /// Waits for the end of a turn, whosever: its frames can be evicted then. At most for `timeout`. False if nobody has one.
-    pub(super) fn wait_for_turn(&self, timeout: Duration) -> bool {
+    /// How many turns have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.state.lock().ended
+    }
+
+    /// Waits until another turn has ended than the `seen` ones, whosever: its frames can be evicted then. At most for about
+    /// `timeout`. False if nobody has a turn.
+    pub(super) fn wait_for_turn(&self, seen: u64, timeout: Duration) -> bool {
         let mut state = self.state.lock();
+        if state.ended != seen {
+            return true;
+        }
         let busy = state.free.len() < self.count;
         if busy {
             self.freed.wait_for(&mut state, timeout);
@@ -106,7 +140,10 @@ impl Flushers {
 impl Drop for Flusher<'_> {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        self.of.state.lock().free.push(buffer);
+        let mut state = self.of.state.lock();
+        state.free.push(buffer);
+        state.ended += 1;
+        drop(state);
         self.of.freed.notify_all();
     }
 }

@@ -111,7 +111,7 @@ impl Engine {
                 pace.keep(self, done);
             }
         })?;
-        let recovery = self.write_rest(position, &manner)?;
+        let recovery = self.write_rest(&manner)?;
         let allocator = self.pool.allocator();
         let mut next = self.write_snapshot(wal, &head.superblock, position.min(recovery))?;
         // And so that no page is left which somebody who still reads could have written.
@@ -129,14 +129,15 @@ impl Engine {
 
     /// The least recovery LSN of the pages that are dirty now. At the end there are to be none: what a reader had latched while it
     /// was written, and stayed dirty for that, is written again.
-    fn write_rest(&self, position: Lsn, manner: &Manner) -> Result<Lsn> {
+    fn write_rest(&self, manner: &Manner) -> Result<Lsn> {
         let mut recovery = self.pool.min_dirty_lsn();
         if matches!(manner, Manner::Last) {
             for _ in 0..LAST_ROUNDS {
-                if recovery >= position {
+                // Whatever was appended last: nobody appends any more.
+                if recovery == Lsn::MAX {
                     break;
                 }
-                self.pool.flush_paced(position, |_| {})?;
+                self.pool.flush_paced(Lsn::MAX, |_| {})?;
                 recovery = self.pool.min_dirty_lsn();
             }
         }

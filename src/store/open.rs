@@ -166,18 +166,28 @@ impl Inner {
         engine.pool.wake_provider();
         engine.page_store.wake_syncer();
         self.threads.join();
+        // Also if the medium panics in what follows.
+        let panics = Panics(self);
         self.catalog.tidy(engine);
         let result = match &engine.wal {
             None => Ok(true),
             // The log first: if the checkpoint finds no space, nothing is lost all the same.
             Some(wal) => wal.commit(wal.position()).and_then(|()| engine.last_checkpoint()),
         };
+        std::mem::forget(panics);
+        self.let_go(&result);
+        result.map(|_| ())
+    }
+
+    /// Gives the directory up once nobody writes to it any more. `ending`: whether no page was left dirty, or why not.
+    fn let_go(&self, ending: &Result<bool>) {
+        let engine = &self.engine;
         if let Some(wal) = &engine.wal {
             wal.clear_pressure();
         }
         // Reads that are still on their way must not evict, and so write, what the next owner of the lock may have
         // changed; after a checkpoint that left no page dirty there is nothing to write.
-        match &result {
+        match ending {
             Err(error) => engine.poison(error),
             Ok(closed) if !closed => engine.poison(&Error::Closed),
             Ok(_) => {}
@@ -192,7 +202,15 @@ impl Inner {
             // Nobody is left who would.
             wal.wake_ready();
         }
-        result.map(|_| ())
+    }
+}
+
+/// A close that ends by a panic.
+struct Panics<'i>(&'i Inner);
+
+impl Drop for Panics<'_> {
+    fn drop(&mut self) {
+        self.0.let_go(&Err(Error::Closed));
     }
 }
 

@@ -110,14 +110,15 @@ pub(crate) struct InCallback(());
 impl InCallback {
     #[inline]
     pub(crate) fn of(id: usize) -> InCallback {
-        CALLBACKS.with(|stack| stack.borrow_mut().push(id));
+        // A thread that is ending has none any more: it waits for itself if it closes the store in there.
+        let _ = CALLBACKS.try_with(|stack| stack.borrow_mut().push(id));
         InCallback(())
     }
 }
 
 impl Drop for InCallback {
     fn drop(&mut self) {
-        CALLBACKS.with(|stack| stack.borrow_mut().pop());
+        let _ = CALLBACKS.try_with(|stack| stack.borrow_mut().pop());
     }
 }
 

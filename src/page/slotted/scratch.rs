@@ -1,4 +1,5 @@
-//! Buffers that live with the thread, so that the steady state allocates nothing. Re-entrant: an inner use gets another one.
+//! Buffers that live with the thread, so that the steady state allocates nothing. Re-entrant: an inner use gets another one. A
+//! thread that is ending, in whose thread-locals' destructors a tree may be used still, has none any more and allocates.
 
 use std::cell::RefCell;
 
@@ -12,11 +13,11 @@ thread_local! {
 
 /// Runs `f` with an empty buffer.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    let mut buffer = POOL.with(|pool| pool.borrow_mut().pop()).unwrap_or_default();
+    let mut buffer = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten().unwrap_or_default();
     let result = f(&mut buffer);
     buffer.clear();
     if buffer.capacity() <= KEEP_BYTES {
-        POOL.with(|pool| {
+        let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             if pool.len() < KEEP {
                 pool.push(buffer);

@@ -194,3 +194,24 @@ fn a_loan_ends_although_others_take_each_frame_that_it_frees() {
     over.store(true, Ordering::SeqCst);
     assert!(matches!(lent, Ok(Err(Error::PoolExhausted { .. }))), "the loan went on and on, or came in spite of them");
 }
+
+/// A medium that hangs keeps a turn.
+#[test]
+fn who_evicts_waits_for_a_turn_no_longer_than_for_a_frame() {
+    let rig = Rig::floor();
+    (0..rig.pool.capacity_pages() as u64 * 2).for_each(|n| assert!(!rig.create(n).is_none()));
+    let turns = rig.pool.flushers.take_all();
+    let pool = rig.pool.clone();
+    let answer = in_background(move || {
+        let mut kept = Vec::new();
+        loop {
+            match pool.reserve(SizeClass::ZERO) {
+                Ok(new) => kept.push(new),
+                Err(error) => break error,
+            }
+        }
+    });
+    let answer = answer.recv_timeout(LONG);
+    drop(turns);
+    assert!(matches!(answer, Ok(Error::PoolExhausted { .. })), "{answer:?}");
+}

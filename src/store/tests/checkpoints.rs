@@ -1,8 +1,8 @@
 //! Checkpoints beside writers, beside each other, and what they leave to who only reads.
 
-use super::hooked::HookedDisk;
-use super::on_sync::OnSync;
-use super::{copy_dir, short_log};
+use super::hooked::{Hook, HookedDisk, Target};
+use super::on_sync::{OnSync, Once, call};
+use super::{copy_dir, short_log, superblocks};
 use crate::Error;
 use crate::io::FileDisk;
 use crate::pool::{PageImage, PageStore};
@@ -140,4 +140,47 @@ fn log_segments_are_made_while_a_checkpoint_is() {
         }
     }
     drop(head);
+}
+
+/// A page that was latched while it was written, and not changed, stays dirty from the log's very end on.
+#[test]
+fn a_page_latched_while_it_was_written_keeps_no_close_from_being_clean() {
+    #[derive(Default)]
+    struct OnWrite(Once);
+    impl Hook for OnWrite {
+        fn write(&self, to: &Target, buf: &[u8], offset: u64) -> std::io::Result<()> {
+            call(&self.0, to);
+            to.file.write_at(buf, offset)
+        }
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let slot = Arc::new(OnWrite::default());
+    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slot.clone()));
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
+    let tree = store.tree("t").unwrap();
+    store.checkpoint().unwrap();
+    tree.insert("k", "v").unwrap();
+    let engine = store.inner.engine.clone();
+    let (pool, root) = (engine.pool.clone(), tree.handle.tree.root());
+    let (latched, is_latched) = std::sync::mpsc::channel();
+    let (written, is_written) = std::sync::mpsc::channel::<()>();
+    let holder = Arc::new(std::sync::Mutex::new(None));
+    let held = holder.clone();
+    *slot.0.lock() = Some(Box::new(move || {
+        let holds = move || {
+            let page = pool.exclusive(root, SizeClass::ZERO).unwrap();
+            latched.send(()).unwrap();
+            is_written.recv().unwrap();
+            drop(page);
+        };
+        *held.lock().unwrap() = Some(std::thread::spawn(holds));
+        is_latched.recv().unwrap();
+    }));
+    let due = engine.pool.flush_paced(engine.log().unwrap().position(), |_| written.send(()).unwrap());
+    assert!(due.is_ok() && slot.0.lock().is_none(), "the hook has run");
+    holder.lock().unwrap().take().unwrap().join().unwrap();
+    assert_eq!(engine.pool.min_dirty_lsn(), engine.log().unwrap().position(), "dirty from the log's end on");
+    drop(tree);
+    store.close().unwrap();
+    assert!(superblocks(temp.path()).iter().all(|copy| copy.closed));
 }

@@ -12,7 +12,7 @@ use super::observer::WalRule;
 use super::running::{InCallback, Running, in_callback_of};
 use super::superblock::Superblock;
 use crate::Error;
-use crate::io::{Disk, FileDisk, WriteObserver};
+use crate::io::{Disk, FileDisk, OpenMode, WriteObserver};
 use crate::page::header;
 use crate::sync::Arc;
 use crate::types::{Lsn, PageId};
@@ -204,4 +204,11 @@ fn a_creation_that_did_not_reach_the_catalog_needs_recovery() {
 fn short_log(temp: &Path) -> crate::Store {
     let options = crate::Store::options().page_size(4096).memory(4 << 20).max_log_bytes(1 << 20);
     options.durability(crate::Durability::Manual).open(temp).unwrap()
+}
+
+/// What both copies of a store's superblock say.
+fn superblocks(dir: &Path) -> [Superblock; 2] {
+    let file = FileDisk::new().open(&dir.join("pages"), OpenMode::Read).unwrap();
+    let found = Superblock::read(&*file).unwrap();
+    [found.newest, found.older.unwrap()]
 }

@@ -12,22 +12,21 @@ pub(super) type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 #[derive(Default)]
 pub(super) struct OnSync(pub(super) Once, pub(super) Once);
 
-impl OnSync {
-    fn call(once: &Once, to: &Target) {
-        let next = if to.is_pages() { once.lock().take() } else { None };
-        if let Some(call) = next {
-            call();
-        }
+/// Calls it if the file is that of the pages.
+pub(super) fn call(once: &Once, to: &Target) {
+    let next = if to.is_pages() { once.lock().take() } else { None };
+    if let Some(call) = next {
+        call();
     }
 }
 
 impl Hook for OnSync {
     fn sync_data(&self, to: &Target) -> io::Result<()> {
-        OnSync::call(&self.0, to);
+        call(&self.0, to);
         to.file.sync_data()
     }
     fn sync_all(&self, to: &Target) -> io::Result<()> {
-        OnSync::call(&self.1, to);
+        call(&self.1, to);
         to.file.sync_all()
     }
 }

@@ -1,12 +1,11 @@
 //! The superblock: what it says, what it finds in damage, and when it says that the log ends.
 
 use super::super::superblock::{COPIES, SUPERBLOCK_BYTES, Superblock};
-use super::short_log;
+use super::{short_log, superblocks};
 use crate::Error;
 use crate::io::{Disk, FileDisk, OpenMode};
 use crate::types::{Lsn, PageId};
 use crate::wal::WalPosition;
-use std::path::Path;
 
 fn superblock(sequence: u64) -> Superblock {
     Superblock {
@@ -77,35 +76,28 @@ fn positions_that_contradict_each_other_are_damage() {
     assert!(matches!(Superblock::read(&*file), Err(Error::Corrupted { .. })));
 }
 
-/// What both copies of a store's superblock say.
-fn copies(dir: &Path) -> [Superblock; 2] {
-    let file = FileDisk::new().open(&dir.join("pages"), OpenMode::Read).unwrap();
-    let found = Superblock::read(&*file).unwrap();
-    [found.newest, found.older.unwrap()]
-}
-
 /// W4: as long as a superblock says that the log ends, nobody writes to it.
 #[test]
 fn superblocks_say_that_the_log_ends_while_the_store_is_closed() {
     let temp = tempfile::tempdir().unwrap();
     for round in 0u32..3 {
         let store = short_log(temp.path());
-        assert!(copies(temp.path()).iter().all(|copy| !copy.closed), "open: {round}");
+        assert!(superblocks(temp.path()).iter().all(|copy| !copy.closed), "open: {round}");
         let tree = store.tree("t").unwrap();
         for i in 0u32..400 {
             tree.insert(i.to_le_bytes(), [round as u8; 500]).unwrap();
         }
         store.checkpoint().unwrap();
-        assert!(copies(temp.path()).iter().all(|copy| !copy.closed), "a checkpoint before the end");
+        assert!(superblocks(temp.path()).iter().all(|copy| !copy.closed), "a checkpoint before the end");
         tree.insert("last", round.to_le_bytes()).unwrap();
         drop(tree);
         store.close().unwrap();
-        let closed = copies(temp.path());
+        let closed = superblocks(temp.path());
         assert!(closed.iter().all(|copy| copy.closed && copy.redo == copy.durable), "{closed:?}");
         // Only reading, it stays as it is.
         let store = crate::Store::options().read_only(true).open(temp.path()).unwrap();
         assert_eq!(store.tree("t").unwrap().get("last").unwrap(), Some(round.to_le_bytes().to_vec()));
         drop(store);
-        assert_eq!(copies(temp.path()), closed);
+        assert_eq!(superblocks(temp.path()), closed);
     }
 }
