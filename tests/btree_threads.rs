@@ -2,8 +2,11 @@
 //! progress when there are as many threads as frames.
 
 mod btree_support;
+#[path = "support/over.rs"]
+mod over;
 
 use btree_support::Bed;
+use over::Over;
 use pagebox::btree::{BTree, BatchAction, BatchOp};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -114,6 +117,7 @@ fn cursors_neither_skip_nor_repeat() {
     }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = Over(&done);
         for t in 0..2u64 {
             let (tree, done) = (bed.tree.clone(), &done);
             scope.spawn(move || {
@@ -155,7 +159,7 @@ fn cursors_neither_skip_nor_repeat() {
             met.retain(|(_, value)| value == b"stays");
             assert!(met.into_iter().map(|(key, _)| key).eq(expected.iter().cloned()), "round {round}");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
     });
     bed.check(&[&bed.tree]);
     bed.check_redo(&[&bed.tree]);
@@ -180,6 +184,7 @@ fn batches_are_isolated() {
     }
     let (done, place) = (AtomicBool::new(false), &place);
     thread::scope(|scope| {
+        let over = Over(&done);
         let movers: Vec<_> = (0..3u64)
             .map(|t| {
                 scope.spawn(move || {
@@ -231,7 +236,7 @@ fn batches_are_isolated() {
             assert!(tries > 0);
         });
         movers.into_iter().for_each(|mover| mover.join().unwrap());
-        done.store(true, Ordering::Relaxed);
+        drop(over);
     });
     let sum: u64 = (0..accounts).map(|i| number(&place(i).0.get(&place(i).1).unwrap().unwrap())).sum();
     assert_eq!(sum, accounts * start);
@@ -302,10 +307,10 @@ fn reads_are_never_torn() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Over(&done);
             for round in 0..12_000u32 {
                 write(round as u8);
             }
-            done.store(true, Ordering::Relaxed);
         });
         let mut value = Vec::new();
         while !done.load(Ordering::Relaxed) {

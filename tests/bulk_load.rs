@@ -2,6 +2,10 @@
 
 #![cfg(all(feature = "btree", feature = "sim"))]
 
+#[path = "support/over.rs"]
+mod over;
+
+use over::Over;
 use pagebox::pool::FilePageStore;
 use pagebox::sim::{FaultOp, FaultPlan, SimDisk};
 use pagebox::{Durability, Error, Store, StoreOptions, Tree};
@@ -151,6 +155,7 @@ fn beside_readers_and_writers() {
     let (n, done) = (60_000u64, AtomicBool::new(false));
     let before = AtomicU64::new(0);
     thread::scope(|scope| {
+        let over = Over(&done);
         for t in 0..2u64 {
             let (tree, done, before) = (&tree, &done, &before);
             scope.spawn(move || {
@@ -185,7 +190,7 @@ fn beside_readers_and_writers() {
                 Err(error) => panic!("{error}"),
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
     });
     let report = store.check().unwrap();
     assert_eq!(report.records, n + before.load(Ordering::Relaxed));

@@ -3,8 +3,11 @@
 #![cfg(all(feature = "btree", feature = "sim"))]
 
 mod btree_support;
+#[path = "support/over.rs"]
+mod over;
 
 use btree_support::Bed;
+use over::Over;
 use pagebox::btree::{BTree, BatchAction, BatchOp};
 use pagebox::page::slotted::SlottedPage;
 use pagebox::sim::SimDisk;
@@ -272,6 +275,7 @@ fn drops_and_new_trees_of_the_same_name_under_four_threads() {
     let store = small().open(temp.path()).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = Over(&stop);
         for t in 0..4u64 {
             let (store, stop) = (&store, &stop);
             scope.spawn(move || {
@@ -296,7 +300,7 @@ fn drops_and_new_trees_of_the_same_name_under_four_threads() {
             dropped += u32::from(store.drop_tree("shared").unwrap());
             thread::sleep(std::time::Duration::from_millis(5));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(dropped > 20);
     });
     store.drop_tree("shared").unwrap();

@@ -1,8 +1,11 @@
 //! Many keys at once: each index once, each value right, whatever is in memory and whatever writers do meanwhile.
 
 mod btree_support;
+#[path = "support/over.rs"]
+mod over;
 
 use btree_support::Bed;
+use over::Over;
 use pagebox::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,6 +91,7 @@ fn a_key_that_is_there_throughout_is_found_while_writers_split_and_merge() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let over = Over(&stop);
         for writer in 0..2 {
             let (bed, stop) = (&bed, &stop);
             scope.spawn(move || {
@@ -113,6 +117,6 @@ fn a_key_that_is_there_throughout_is_found_while_writers_split_and_merge() {
                 })
                 .unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
     });
 }

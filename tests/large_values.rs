@@ -4,8 +4,11 @@
 #![cfg(all(feature = "btree", feature = "sim"))]
 
 mod large_support;
+#[path = "support/over.rs"]
+mod over;
 
 use large_support::{all_ways, options, value};
+use over::Over;
 use pagebox::sim::SimDisk;
 use pagebox::{Batch, Durability, Error, Site, Store};
 use std::collections::BTreeMap;
@@ -322,6 +325,7 @@ fn readers_while_values_are_overwritten_and_space_is_reused() {
     }
     let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let over = Over(&stop);
         for r in 0..3u8 {
             let (tree, stop, reads) = (tree.clone(), &stop, &reads);
             scope.spawn(move || {
@@ -364,7 +368,7 @@ fn readers_while_values_are_overwritten_and_space_is_reused() {
                 _ => drop(tree.insert(key, versioned(n)).unwrap()),
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(over);
         checkpointer.join().unwrap();
     });
     assert!(reads.load(Ordering::Relaxed) > 100);

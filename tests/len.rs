@@ -1,5 +1,9 @@
 //! How many pairs there are: kept while they come and go, found out once in a tree that was there before.
 
+#[path = "support/over.rs"]
+mod over;
+
+use over::Over;
 use pagebox::{Batch, Durability, Store, StoreOptions, Tree};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,6 +91,7 @@ fn the_first_to_ask_may_ask_amid_changes() {
         let tree = store.tree("t").unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let over = Over(&done);
             let writers: Vec<_> = (0..2)
                 .map(|thread| {
                     let (store, tree) = (&store, &tree);
@@ -110,7 +115,7 @@ fn the_first_to_ask_may_ask_amid_changes() {
                 n
             });
             writers.into_iter().for_each(|writer| writer.join().unwrap());
-            done.store(true, Ordering::Relaxed);
+            drop(over);
             // A busy machine may leave out a round.
             asked += asks.join().unwrap();
         });
@@ -129,13 +134,13 @@ fn a_batch_counts_at_once() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _over = Over(&done);
             for i in 0..20_000 {
                 let (goes, comes) = if i % 2 == 0 { ("a", "b") } else { ("b", "a") };
                 let mut batch = Batch::new();
                 batch.remove(&tree, goes).insert(&tree, comes, "x");
                 store.apply(&batch).unwrap();
             }
-            done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) {
             assert_eq!(tree.len().unwrap(), 1);

@@ -3,8 +3,11 @@
 #![cfg(all(feature = "btree", feature = "sim"))]
 
 mod btree_support;
+#[path = "support/over.rs"]
+mod over;
 
 use btree_support::Bed;
+use over::Over;
 use pagebox::btree::BTree;
 use pagebox::{Durability, Store, StoreOptions, Tree};
 use quickcheck::{Gen, QuickCheck};
@@ -161,6 +164,7 @@ fn ranges_are_removed_beside_others() {
     (0..n).for_each(|i| assert!(tree.insert(key(i), [1; 60]).unwrap()));
     let (done, added) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let over = Over(&done);
         for t in 0..2u64 {
             let (tree, done, added) = (&tree, &done, &added);
             scope.spawn(move || {
@@ -191,7 +195,7 @@ fn ranges_are_removed_beside_others() {
             assert_eq!(removed, n - 4000, "round {round}");
             (2000..n - 2000).for_each(|i| assert!(tree.insert(key(i), [round; 60]).unwrap()));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
     });
     assert_eq!(store.check().unwrap().records, n + added.load(Ordering::Relaxed));
 }

@@ -184,13 +184,12 @@ impl BufferPool {
     #[cold]
     fn write_latched(&self, class: SizeClass, frame: FrameId) -> Result<usize> {
         let Some(header) = self.frames[class.get() as usize].header(frame) else { return Ok(0) };
-        let seen = self.flushers.ended();
         let mut guard = header.latch.shared();
         let mut buffer = self.flushers.try_take();
         if buffer.is_none() {
             // Not under the latch: who wants to change the page would wait for the disk.
             drop(guard);
-            self.flushers.wait_for_turn(seen, self.options.wait);
+            drop(self.flushers.take());
             guard = header.latch.shared();
             buffer = self.flushers.try_take();
         }
@@ -272,6 +271,7 @@ impl BufferPool {
         let page = PageRef { pool: self, data: frames.data(frame), id, class, guard };
         let offset = buffer.used;
         // Before the copy is made: whatever comes of it, the end of the turn takes the mark away.
+        buffer.marked = true;
         buffer.copies.push(Copy { class, frame, version: page.version(), lsn: Lsn::NONE });
         let lsn = copy_page(&page, &mut buffer.bytes[offset..offset + frames.bytes]).map_err(|OutOfBounds| {
             let error = Error::corrupted(Site::Page(id), "its header in memory is not that of such a page");

@@ -18,6 +18,8 @@ pub(super) struct FlushBuffer {
     pub(super) images: Vec<PageImage>,
     pub(super) copies: Vec<Copy>,
     pub(super) used: usize,
+    /// Whether pages were marked as being written in this turn.
+    pub(super) marked: bool,
 }
 
 impl FlushBuffer {
@@ -47,7 +49,7 @@ pub(crate) struct Flushers {
 
 struct State {
     free: Vec<FlushBuffer>,
-    /// Turns that have ended.
+    /// Turns that have ended, of those with pages that nobody could evict meanwhile.
     ended: u64,
     /// Threads that want all of them: they come first.
     all_wanted: usize,
@@ -113,23 +115,23 @@ impl Flushers {
         std::mem::take(&mut state.free).into_iter().map(|buffer| Flusher { of: self, buffer }).collect()
     }
 
-    /// How many turns have ended.
+    /// How many turns have ended that others may wait for.
     pub(super) fn ended(&self) -> u64 {
         self.state.lock().ended
     }
 
-    /// Waits until another turn has ended than the `seen` ones, whosever: its frames can be evicted then. At most for about
-    /// `timeout`. False if nobody has a turn.
+    /// Waits, at most for about `timeout`, until more turns have ended than the `seen` ones, whosever: their frames can be evicted
+    /// then; or until nobody has a turn. False if there is nothing to wait for.
     pub(super) fn wait_for_turn(&self, seen: u64, timeout: Duration) -> bool {
+        let started = Instant::now();
         let mut state = self.state.lock();
-        if state.ended != seen {
-            return true;
+        let mut waited = state.ended != seen;
+        while state.ended == seen && state.free.len() < self.count {
+            let Some(left) = timeout.checked_sub(started.elapsed()) else { break };
+            self.freed.wait_for(&mut state, left);
+            waited = true;
         }
-        let busy = state.free.len() < self.count;
-        if busy {
-            self.freed.wait_for(&mut state, timeout);
-        }
-        busy
+        waited
     }
 
     pub(super) fn are_many(&self) -> bool {
@@ -139,10 +141,11 @@ impl Flushers {
 
 impl Drop for Flusher<'_> {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let marked = std::mem::take(&mut buffer.marked);
         let mut state = self.of.state.lock();
         state.free.push(buffer);
-        state.ended += 1;
+        state.ended += u64::from(marked);
         drop(state);
         self.of.freed.notify_all();
     }
