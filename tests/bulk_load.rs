@@ -162,11 +162,11 @@ fn beside_readers_and_writers() {
                 let mut i = 0u64;
                 while !done.load(Ordering::Relaxed) {
                     i += 1;
-                    // Keys in front of all, and in between those that are there.
+                    // Keys in front of all, and in between those that are there: what came before the first would be in the load's way.
                     let mut key = if t == 0 { b"a".to_vec() } else { counter(i % n) };
                     key.extend_from_slice(&[b"/"[..].to_vec(), i.to_be_bytes().to_vec(), vec![t as u8]].concat());
                     let last = tree.last().unwrap().map(|(key, _)| key);
-                    if last.is_none_or(|last| last > key) && tree.insert(&key, b"between").unwrap() {
+                    if last.is_some_and(|last| last > key) && tree.insert(&key, b"between").unwrap() {
                         before.fetch_add(1, Ordering::Relaxed);
                     }
                 }
