@@ -59,16 +59,12 @@ impl Figure {
 
 /// What kind of thing an engine of a saved run is.
 pub fn kind(engine: &str) -> Kind {
-    match engine::find(engine) {
-        Some(entry) => entry.kind,
-        None if engine == "device" || engine == "memory" => Kind::Bare,
-        None => Kind::Engine,
-    }
+    engine::KNOWN.iter().find(|(name, _)| *name == engine).map_or(Kind::Engine, |(_, kind)| *kind)
 }
 
-/// The place of an engine in tables; those that this build lacks come last.
-fn place(engine: &str) -> usize {
-    engine::ENGINES.iter().position(|entry| entry.name == engine).unwrap_or(usize::MAX)
+/// The place of an engine in tables; unknown ones come last.
+pub fn place(engine: &str) -> usize {
+    engine::KNOWN.iter().position(|(name, _)| *name == engine).unwrap_or(usize::MAX)
 }
 
 /// All contests of a run, in the order in which they were first held.

@@ -241,7 +241,26 @@ macro_rules! entry {
     };
 }
 
-/// All engines of this build, in the order of the tables.
+/// All that a saved run may hold, whatever this build can race, in the order of the tables.
+pub const KNOWN: &[(&str, Kind)] = &[
+    ("pagebox", Kind::Engine),
+    ("redb", Kind::Engine),
+    ("heed", Kind::Engine),
+    ("rocksdb", Kind::Engine),
+    ("fjall", Kind::Engine),
+    ("sqlite", Kind::Engine),
+    ("bf-tree", Kind::Engine),
+    ("sled", Kind::Engine),
+    ("canopydb", Kind::Engine),
+    ("btreemap", Kind::Yardstick),
+    ("hashmap", Kind::Yardstick),
+    ("skiplist", Kind::Yardstick),
+    ("treeindex", Kind::Yardstick),
+    ("device", Kind::Bare),
+    ("memory", Kind::Bare),
+];
+
+/// All engines of this build.
 pub const ENGINES: &[Entry] = &[
     entry!("pagebox", "pagebox", Engine, true, pagebox),
     #[cfg(feature = "redb")]
