@@ -41,7 +41,7 @@ fn page_size(setup: &Setup) -> usize {
     match key + value {
         _ if setup.records * (key + value) as u64 <= setup.cache_bytes => 16 << 10,
         ..=1500 => 4 << 10,
-        ..=3000 => 8 << 10,
+        1501..=3000 => 8 << 10,
         _ => 16 << 10,
     }
 }
