@@ -8,6 +8,7 @@ mod support;
 use pagebox::io::FileDisk;
 use pagebox::{Durability, Error, Store, StoreOptions, Tree};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -124,15 +125,21 @@ fn options(flushers: usize) -> StoreOptions {
     Store::options().page_size(4096).memory(1 << 20).flushers(flushers).durability(Durability::Manual)
 }
 
+/// A store on a disk under control, and a tree.
+fn open(dir: &Path, flushers: usize) -> (Arc<Control>, Store, Tree) {
+    let control = Arc::new(Control::default());
+    let disk = HookedDisk::over(FileDisk::new(), control.clone());
+    let store = options(flushers).disk(Arc::new(disk)).open(dir).unwrap();
+    let tree = store.tree("t").unwrap();
+    (control, store, tree)
+}
+
 #[test]
 fn no_write_of_a_store_whose_close_failed_lands_in_the_next_session() {
     for flushers in [1, 2] {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("s");
-        let control = Arc::new(Control::default());
-        let store =
-            options(flushers).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
-        let tree = store.tree("t").unwrap();
+        let (control, store, tree) = open(&dir, flushers);
         fill(&tree, KEYS, 1);
         store.checkpoint().unwrap();
         fill(&tree, KEYS / 5, 2);
@@ -183,9 +190,7 @@ fn no_write_of_a_store_whose_close_failed_lands_in_the_next_session() {
 fn no_write_of_the_log_of_a_store_whose_close_failed_lands_in_the_next_session() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("s");
-    let control = Arc::new(Control::default());
-    let store = options(1).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
-    let tree = store.tree("t").unwrap();
+    let (control, store, tree) = open(&dir, 1);
     fill(&tree, 100, 1);
     store.sync().unwrap();
     control.armed.store(true, SeqCst);
@@ -218,9 +223,7 @@ fn no_write_of_the_log_of_a_store_whose_close_failed_lands_in_the_next_session()
 fn a_close_in_which_the_medium_panics_lets_go_of_the_directory() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("s");
-    let control = Arc::new(Control::default());
-    let store = options(1).disk(Arc::new(HookedDisk::over(FileDisk::new(), control.clone()))).open(&dir).unwrap();
-    let tree = store.tree("t").unwrap();
+    let (control, store, tree) = open(&dir, 1);
     fill(&tree, 100, 1);
     store.sync().unwrap();
     fill(&tree, 10, 2);

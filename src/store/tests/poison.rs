@@ -7,16 +7,23 @@ use crate::Error;
 use crate::io::FileDisk;
 use crate::sync::Arc;
 use crate::types::Lsn;
+use std::path::Path;
 use std::time::Duration;
+
+/// A store with a tree of one record, and the hook in its disk.
+fn on_hooked_disk(dir: &Path) -> (Arc<OnSync>, crate::Store, crate::Tree) {
+    let slot = Arc::new(OnSync::default());
+    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slot.clone()));
+    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(dir).unwrap();
+    let tree = store.tree("t").unwrap();
+    tree.insert("k", "v").unwrap();
+    (slot, store, tree)
+}
 
 #[test]
 fn a_checkpoint_that_panics_poisons() {
     let temp = tempfile::tempdir().unwrap();
-    let slot = Arc::new(OnSync::default());
-    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slot.clone()));
-    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
-    let tree = store.tree("t").unwrap();
-    tree.insert("k", "v").unwrap();
+    let (slot, store, tree) = on_hooked_disk(temp.path());
     store.checkpoint().unwrap();
     // No page is dirty: the first sync is that of a superblock.
     *slot.0.lock() = Some(Box::new(|| panic!("the medium's own bug")));
@@ -35,11 +42,7 @@ fn a_checkpoint_that_panics_poisons() {
 #[test]
 fn a_checkpoint_during_which_the_pool_is_poisoned_writes_no_superblock() {
     let temp = tempfile::tempdir().unwrap();
-    let slot = Arc::new(OnSync::default());
-    let disk = Arc::new(HookedDisk::over(FileDisk::new(), slot.clone()));
-    let store = crate::Store::options().page_size(4096).memory(4 << 20).disk(disk).open(temp.path()).unwrap();
-    let tree = store.tree("t").unwrap();
-    tree.insert("k", "v").unwrap();
+    let (slot, store, _) = on_hooked_disk(temp.path());
     let engine = store.inner.engine.clone();
     let before = Superblock::read(&*engine.page_file).unwrap();
     let pool = engine.pool.clone();
