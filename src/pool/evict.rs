@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Rounds without any victim before a deterministic run gives up; others go by the clock.
 const DETERMINISTIC_ROUNDS: u32 = 64;
 
+/// The longest wait for the end of a turn before frames are looked at again.
+const LOOKS_AGAIN: Duration = Duration::from_millis(5);
+
 /// What one pass of the hand found.
 struct Sweep<'p> {
     victim: Option<ClaimedFrame<'p>>,
@@ -88,7 +91,8 @@ impl BufferPool {
             if over {
                 return Err(Error::PoolExhausted { waited });
             }
-            let left = self.options.wait.saturating_sub(waited);
+            // Not for long: what was latched may be free by now, of which nobody tells.
+            let left = self.options.wait.saturating_sub(waited).min(LOOKS_AGAIN);
             if !self.flushers.wait_for_turn(seen, left) && !self.options.deterministic {
                 crate::sync::thread::sleep(Duration::from_micros(u64::from(rounds.min(20)) * 50));
             }
